@@ -1,0 +1,47 @@
+# Every target runs in a virtual environment, made when it is missing and renewed when what it is made from changes.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_OPTIONS := -n auto --maxprocesses 8
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long test-lowest lint docs notebooks bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: .venv/installed ## the main job: two noisy rings, focal loss, L1 and L2, biases kept out of both
+	$(BIN)/lightning-losses experiment=rings_focal
+
+test: .venv/installed ## all tests but the long ones
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m "not long"
+
+test-long: .venv/installed ## the long tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m long
+
+test-lowest: .venv-lowest/installed ## all tests but the long ones, on the lowest versions allowed (downloads gigabytes)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest $(PYTEST_OPTIONS) -m "not long"
+
+lint: .venv/installed ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: .venv/installed ## build the pages into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: .venv/installed ## run the notebooks and keep their outputs in them
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+bench: .venv/installed ## run every benchmark
+	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+
+clean: ## remove what was built and installed; the runs in outputs/ stay
+	rm -rf .venv .venv-lowest build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.venv/installed: constraints.txt
+.venv-lowest/installed: constraints-lowest.txt
+.venv/installed .venv-lowest/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --upgrade-deps $(@D)
+	$(@D)/bin/pip install --constraint $(filter constraints%,$^) --editable '.[dev]'
+	@touch $@
