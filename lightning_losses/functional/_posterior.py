@@ -1,0 +1,82 @@
+"""The class probabilities that trained logits mean, given the loss they were trained with.
+
+At the minimum of the expected loss `P(c|x)` is proportional to `p_c / (w_c * -phi'(log p_c))`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from lightning_losses.functional._phi import Phi, floored_log
+from lightning_losses.functional._pipeline import ClassFactors, Settings
+from lightning_losses.kernels import log_softmax
+
+
+def has_posterior(phi: Phi) -> bool:
+    """Return whether `-phi'(log p) / p` grows without bound as `p -> 0`, so that every belief has finite logits."""
+    log_p = torch.tensor([-1e4, -2e4], dtype=torch.float64)
+    nearer, farther = (phi.log_slope(log_p) - log_p).tolist()
+    return bool(farther > nearer + 1e-6)
+
+
+def posterior(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor) -> Tensor:
+    """Return `P(c|x)`: multiclass of the input's shape, binary and multilabel `P(1|x)`.
+
+    Args:
+        phi: The loss that the model was trained with.
+        settings: Its options.
+        factors: Its factors by class.
+        input: What the model returns.
+
+    Returns:
+        Probabilities of the input's shape, in float32 for half inputs.
+    """
+    scores = input.to(torch.promote_types(input.dtype, torch.float32))
+    factors = ClassFactors(*(None if f is None else f.to(scores) for f in factors))
+    if settings.task == "multiclass":
+        dim = min(scores.dim() - 1, 1)
+        return _multiclass(phi, settings, factors, scores.movedim(dim, -1)).movedim(-1, dim)
+    return _elementwise(phi, settings, factors, scores)
+
+
+def _multiclass(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:
+    flat = scores.reshape(-1, scores.shape[-1])
+    log_p = log_softmax(flat) if settings.from_logits else floored_log(flat)
+    belief = log_p - phi.log_slope(log_p)
+    for factor in (factors.weight, factors.alpha):
+        if factor is not None:
+            belief = belief - factor.log()
+    return _unsmooth(belief.softmax(dim=1), settings.label_smoothing).reshape(scores.shape)
+
+
+def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:
+    if settings.from_logits:
+        log_p = torch.stack([logsigmoid(-scores), logsigmoid(scores)])
+    else:
+        log_p = torch.stack([floored_log(1 - scores), floored_log(scores)])
+    negative, positive = log_p - phi.log_slope(log_p)
+    log_odds = positive - negative - _log_factor_odds(settings, factors, scores)
+    share = log_odds.sigmoid()
+    return _unsmooth(torch.stack([1 - share, share], dim=-1), settings.label_smoothing)[..., 1]
+
+
+def _log_factor_odds(settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:
+    """Return the log of (factor of class 1 / factor of class 0)."""
+    odds = scores.new_zeros(())
+    per_label = [1] * max(scores.dim() - 2, 0)
+    if settings.task == "binary" and factors.weight is not None:
+        odds = odds + factors.weight[1].log() - factors.weight[0].log()
+    if factors.pos_weight is not None:
+        odds = odds + factors.pos_weight.log().reshape(-1, *per_label)
+    if factors.alpha is not None:
+        odds = odds + factors.alpha.logit().reshape(-1, *per_label)
+    return odds
+
+
+def _unsmooth(smoothed: Tensor, label_smoothing: float) -> Tensor:
+    if not label_smoothing:
+        return smoothed
+    share = (smoothed - label_smoothing / smoothed.shape[-1]).clamp_min(0)
+    return share / share.sum(dim=-1, keepdim=True)

@@ -1,0 +1,90 @@
+"""What every loss offers: the reduced value, its numerator and denominator, and predictions from trained outputs."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from typing_extensions import Self
+
+
+class Prediction(NamedTuple):
+    """What a trained model says about each row.
+
+    Attributes:
+        decision: Class indices, 0 or 1 for each label, or the predicted values of a regression: what the loss, with its
+            weights and shifts, was trained to decide.
+        probabilities: The `posterior` of the loss, or None where the loss has none.
+    """
+
+    decision: Tensor
+    probabilities: Tensor | None
+
+
+class Loss(nn.Module, ABC):
+    """A loss with an exact numerator and denominator.
+
+    Attributes:
+        task: `"multiclass"`, `"binary"`, `"multilabel"` or `"regression"`.
+    """
+
+    task: str = "regression"
+    arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments, from which a checkpoint's plain mapping is written."""
+        loss = super().__new__(cls)
+        if args or kwargs:
+            bound = inspect.signature(cls).bind(*args, **kwargs).arguments
+            kwargs = {**{k: v for k, v in bound.items() if k != "options"}, **bound.get("options", {})}
+        object.__setattr__(loss, "arguments", kwargs)
+        return loss
+
+    def extra_repr(self) -> str:
+        """Show the arguments that were given."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+
+    @abstractmethod
+    def sum_and_weight(
+        self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and what the mean divides it by.
+
+        The mean over micro-batches or ranks is the sum of the sums over the sum of the weights, however the rows are
+        cut.
+
+        Args:
+            input: What the model returns.
+            target: What it should return.
+            sample_weight: Weight of each row, `(N,)` or the target's shape.
+
+        Returns:
+            Two scalars; the second has no graph.
+        """
+
+    def posterior(self, input: Tensor) -> Tensor:
+        """Return the class probabilities that the trained outputs mean.
+
+        Args:
+            input: What the model returns.
+
+        Returns:
+            Probabilities of the input's shape.
+
+        Raises:
+            TypeError: There are none for this loss.
+        """
+        raise TypeError(f"{type(self).__name__} has no posterior: it is not a loss on class probabilities")
+
+    def predict(self, input: Tensor) -> Prediction:
+        """Return decisions and, where the loss allows it, probabilities.
+
+        Args:
+            input: What the model returns.
+
+        Returns:
+            The prediction.
+        """
+        return Prediction(input, None)

@@ -1,0 +1,125 @@
+"""The losses by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from lightning_losses._mapping import name_and_arguments, plain
+from lightning_losses._validation import choice, unknown_arguments
+from lightning_losses.functional._pipeline import Options
+from lightning_losses.losses import classification, regression
+from lightning_losses.losses.base import Loss
+from lightning_losses.losses.classification import ClassificationLoss
+from lightning_losses.losses.foreign import ForeignLoss, torch_loss
+
+LossSpec: TypeAlias = "str | Mapping[str, Any] | nn.Module | Callable[[Tensor, Tensor], Tensor]"
+
+LOSSES: dict[str, type[Loss]] = {
+    "bce": classification.BinaryCrossEntropyLoss,
+    "ce": classification.CrossEntropyLoss,
+    "focal": classification.FocalLoss,
+    "gce": classification.GeneralizedCrossEntropyLoss,
+    "huber": regression.HuberLoss,
+    "l1": regression.L1Loss,
+    "mse": regression.MSELoss,
+    "poly1": classification.Poly1Loss,
+    "prob_mae": classification.ProbMAELoss,
+    "rce": classification.ReverseCrossEntropyLoss,
+    "sce": classification.SymmetricCrossEntropyLoss,
+    "smooth_l1": regression.SmoothL1Loss,
+    "taylor_ce": classification.TaylorCrossEntropyLoss,
+}
+
+ALIASES: dict[str, dict[str, Any]] = {
+    "binary_crossentropy": {"name": "bce"},
+    "binary_focal_crossentropy": {"name": "focal", "task": "binary"},
+    "categorical_crossentropy": {"name": "ce"},
+    "categorical_focal_crossentropy": {"name": "focal"},
+    "categorical_generalized_cross_entropy": {"name": "gce"},
+    "mae": {"name": "l1"},
+    "mean_absolute_error": {"name": "l1"},
+    "mean_squared_error": {"name": "mse"},
+    "sparse_categorical_crossentropy": {"name": "ce"},
+}
+
+
+def list_losses() -> list[str]:
+    """Return the short names of all losses, sorted.
+
+    Example:
+        >>> "focal" in list_losses()
+        True
+    """
+    return sorted(LOSSES)
+
+
+def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
+    """Build a loss.
+
+    Args:
+        loss: A short name (`"focal"`), a mapping (`{"name": "focal", "gamma": 2.0}`), a criterion of torch
+            (`"torch.PoissonNLLLoss"`), a mapping with `_target_` (the user's own class), a module or a callable.
+        **arguments: Arguments of the loss, beside those of the mapping.
+
+    Returns:
+        The loss; one of ours is returned as it is, another callable as a `ForeignLoss`.
+
+    Raises:
+        ValueError: The name is unknown, or an argument is not allowed.
+        TypeError: The loss takes no such argument.
+
+    Example:
+        >>> get_loss("focal", gamma=3.0).phi
+        Focal(gamma=3.0)
+    """
+    if isinstance(loss, Mapping) and "_target_" in loss:
+        return _instantiate(loss, arguments)
+    if not isinstance(loss, (str, Mapping)):
+        if arguments:
+            raise TypeError(f"arguments go with a name or a mapping, got {loss!r} with {sorted(arguments)}")
+        return _as_loss(loss)
+    name, given = name_and_arguments("loss", loss)
+    given |= arguments
+    if name.startswith("torch."):
+        return torch_loss(name.removeprefix("torch."), given)
+    if name in ALIASES:
+        name, given = name_and_arguments("loss", {**ALIASES[name], **given})
+    cls = LOSSES[choice("loss", name, list_losses())]
+    unknown_arguments(f"loss {name!r}", given, argument_names(cls))
+    return cls(**given)
+
+
+def loss_spec(loss: LossSpec) -> dict[str, Any] | None:
+    """Return the plain mapping that builds `loss` again, or None for an object that is not ours."""
+    if isinstance(loss, str):
+        return {"name": loss}
+    if isinstance(loss, Mapping):
+        return dict(plain(loss))
+    names = {cls: name for name, cls in LOSSES.items()}
+    return (
+        {"name": names[type(loss)], **plain(loss.arguments)} if isinstance(loss, Loss) and type(loss) in names else None
+    )
+
+
+def argument_names(cls: type[nn.Module]) -> tuple[str, ...]:
+    """Return the names of the arguments of a loss, the shared options included."""
+    own = tuple(name for name in inspect.signature(cls).parameters if name != "options")
+    return own + (tuple(Options.__annotations__) if issubclass(cls, ClassificationLoss) else ())
+
+
+def _as_loss(loss: object) -> Loss | ForeignLoss:
+    if isinstance(loss, (Loss, ForeignLoss)):
+        return loss
+    if not callable(loss):
+        raise TypeError(f"loss must be a name, a mapping, a module or a callable, got {loss!r}")
+    return ForeignLoss(loss)
+
+
+def _instantiate(config: Mapping[str, Any], arguments: dict[str, Any]) -> Loss | ForeignLoss:
+    from hydra.utils import instantiate  # noqa: PLC0415 (only the user's own classes need Hydra)
+
+    return _as_loss(instantiate(plain(config), **arguments))
