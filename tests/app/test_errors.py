@@ -1,0 +1,141 @@
+"""Every bad input is one clear line, exit status 1 and no traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ROWS = 40
+CLASSES = ["yes", "no"] * (ROWS // 2)
+NUMBERS = [i / 7 for i in range(ROWS)]
+
+
+def without_hole(values, row, value=None):
+    return [value if i == row else v for i, v in enumerate(values)]
+
+
+# columns of the table (None: no table is needed), arguments, what the line must say
+CASES = {
+    "unknown choice": (None, ["loss=foca"], "loss=foca is unknown, did you mean 'focal'?"),
+    "unknown experiment": (None, ["experiment=rings_foca"], "did you mean 'rings_focal'?"),
+    "unknown name": (None, ["loss.name=foca"], "did you mean 'focal'?"),
+    "unknown argument": (None, ["loss.gama=3"], "loss.gama is unknown, did you mean 'gamma'?"),
+    "added argument": (None, ["+loss.gama=3"], "no argument 'gama', did you mean 'gamma'?"),
+    "unknown trainer argument": (None, ["trainer.max_epoch=3"], "did you mean 'max_epochs'?"),
+    "unknown group": (None, ["optimiser=adam"], "optimiser is unknown, did you mean 'optimizer'?"),
+    "no value": (None, ["loss.gamma"], "loss.gamma"),
+    "negative gamma": (None, ["loss.gamma=-1"], "gamma must be a finite number >= 0, got -1"),
+    "negative factor": (None, ["regularizer=l2", "regularizer.l2.factor=-0.1"], "factor must be a finite number >= 0"),
+    "factor NaN": (None, ["regularizer=l2", "regularizer.l2.factor=.nan"], "factor must be a finite number >= 0"),
+    "negative rate": (None, ["optimizer.lr=-1"], "lr must be a finite number >= 0, got -1"),
+    "unknown activation": (None, ["model.activation=relu"], "did you mean 'ReLU'?"),
+    "no model": (None, ["model=custom"], "model._target_ is not given"),
+    "not a model": (None, ["model=custom", "model._target_=builtins.dict"], "must return an nn.Module"),
+    "unknown monitor": (None, ["callbacks.checkpoint.monitor=val/auc"], "callbacks.checkpoint.monitor=val/auc"),
+    "unknown metric": (None, ["metrics.binary.f1.name=BinaryF1"], "did you mean 'BinaryF1Score'?"),
+    "wrong task": (None, ["task=regression"], "task=regression: these data are binary"),
+    "no checkpoint": (None, ["ckpt_path=nowhere.ckpt"], "there is no file 'nowhere.ckpt'"),
+    "folder": (None, ["hydra.run.dir=/dev/null/run"], "/dev/null"),
+    "no path": (None, ["data=csv"], "data.path is not given"),
+    "missing file": (None, ["data=csv", "data.path=no.csv", "data.target=y"], "no.csv"),
+    "missing column": (
+        {"x": NUMBERS, "label": CLASSES},
+        ["data.target=labl"],
+        "'labl', did you mean 'label'? (columns: x",
+    ),
+    "missing group column": (
+        {"x": NUMBERS, "y": CLASSES},
+        ["data.target=y", "data.group=g"],
+        "data.group: no column 'g'",
+    ),
+    "empty file": ({}, ["data.target=y"], "is empty"),
+    "no rows": ({"x": [], "y": []}, ["data.target=y"], "has a header but no rows"),
+    "strict hole": (
+        {"x": without_hole(NUMBERS, 6), "y": CLASSES},
+        ["data.target=y", "data.strict=true"],
+        "column 'x' has 1 holes, the first in data row 7",
+    ),
+    "strict text": (
+        {"x": without_hole(NUMBERS, 4, "many"), "y": CLASSES},
+        ["data.target=y", "data.strict=true"],
+        "column 'x' holds 'many' among numbers, the first time in data row 5",
+    ),
+    "strict hole in the target": (
+        {"x": NUMBERS, "y": without_hole(CLASSES, 2)},
+        ["data.target=y", "data.strict=true"],
+        "column 'y' has 1 holes, the first in data row 3",
+    ),
+    "one class": ({"x": NUMBERS, "y": ["a"] * ROWS}, ["data.target=y"], "column 'y' holds one class only, 'a'"),
+    "no positives in validation": (
+        {"t": range(ROWS), "x": NUMBERS, "y": [1] * 20 + [0] * 20},
+        ["data.target=y", "data.split=time", "data.time=t", "data.test_fraction=0"],
+        "the val part (8 rows) holds no row of class '1'",
+    ),
+    "three classes as binary": (
+        {"x": NUMBERS, "y": ["a", "b", "c", "b"] * 10},
+        ["data.target=y", "task=binary"],
+        "task=binary: column 'y' holds 3 classes (a, b, c)",
+    ),
+    "text as regression": (
+        {"x": NUMBERS, "y": CLASSES},
+        ["data.target=y", "task=regression"],
+        "task=regression: column 'y' must hold numbers, got 'yes' in data row 1",
+    ),
+    "numbers as labels": (
+        {"x": NUMBERS, "a": NUMBERS, "b": NUMBERS},
+        ["data.target=[a,b]", "task=multilabel"],
+        "task=multilabel: column 'a' must hold 0 and 1, got 0.142857",
+    ),
+    "continuous target, loss for classes": (
+        {"x": NUMBERS, "y": NUMBERS},
+        ["data.target=y"],
+        "loss=focal is for classes",
+    ),
+    "classes, loss for numbers": (
+        {"x": NUMBERS, "y": CLASSES},
+        ["data.target=y", "loss=mse"],
+        "loss=mse is for a regression",
+    ),
+    "rare class": (
+        {"x": NUMBERS, "y": ["a"] * 39 + ["b"]},
+        ["data.target=y"],
+        "data.split=stratified: The least populated",
+    ),
+    "no group": (
+        {"x": NUMBERS, "y": CLASSES},
+        ["data.target=y", "data.split=group"],
+        "data.split=group needs data.group",
+    ),
+    "unknown split": (None, ["data.split=stratfied"], "did you mean 'stratified'?"),
+    "no features": ({"y": CLASSES}, ["data.target=y"], "no column is left to predict from"),
+    "fractions": (None, ["data.val_fraction=0.6", "data.test_fraction=0.5"], "must leave rows for every part"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line(name, command, write_table, tmp_path):
+    columns, arguments, expected = CASES[name]
+    if columns == {}:
+        (tmp_path / "table.csv").write_text("")
+    elif columns is not None:
+        write_table(**columns)
+    table = [] if columns is None else ["data=csv", f"data.path={tmp_path / 'table.csv'}"]
+    outcome = command(*table, *arguments)
+    assert outcome.status == 1
+    assert expected in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "Traceback" not in outcome.out + outcome.err
+
+
+def test_the_traceback_on_demand(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_losses", "loss=foca"],
+        env={**os.environ, "HYDRA_FULL_ERROR": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lightning_losses as ll
+
+pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+
+CLASSES = 4
+
+
+def rows(count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, labels of which some are ignored unevenly, and sample weights."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 3, generator=generator)
+    y = torch.randint(CLASSES, (count,), generator=generator)
+    y[: count // 4] = y[: count // 4].where(torch.arange(count // 4) % 5 == 0, -100)
+    y[count // 2 : count // 2 + 16] = -100  # one whole micro-batch of 16
+    return x, y, torch.rand(count, generator=generator)
+
+
+def loader(batch_size: int, count: int = 64) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*rows(count)), batch_size=batch_size)
+
+
+class Net(ll.ObjectiveMixin, LightningModule):
+    def __init__(self, **options: Any) -> None:
+        torch.manual_seed(1)
+        super().__init__(**{"loss": {"name": "focal", "weight": [1.0, 2.0, 0.5, 3.0]}, "optimizer": SGD, **options})
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+ADAMW = {"name": "adamw", "lr": 0.01, "weight_decay": 0.0}
+
+
+def fit(module: LightningModule, data: Any, **trainer: Any) -> Trainer:
+    options = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    runner = Trainer(**{**options, **quiet, **trainer})
+    runner.fit(module, data)
+    return runner
+
+
+def weights(module: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(module.net.parameters()).detach()
+
+
+# 4 x 16, 8 x 8 and windows that the epoch's end cuts short must learn what one batch of 64 learns.
+@pytest.mark.parametrize(
+    ("optimizer", "regularizer", "clip", "epochs"),
+    [
+        (SGD, {}, None, 1),
+        (ADAMW, {}, None, 1),
+        (SGD, {"l1": 1e-3, "l2": 1e-2}, 0.05, 1),
+        (SGD, {"l1": 1e-3, "l2": 1e-2}, 0.05, 20),
+        (ADAMW, {"l1": 1e-3, "l2": 1e-2}, 0.05, 20),
+    ],
+)
+def test_the_batch_can_be_split(
+    optimizer: dict[str, Any], regularizer: dict[str, float], clip: float | None, epochs: int
+) -> None:
+    def train(batch_size: int) -> Tensor:
+        module = Net(optimizer=optimizer, regularizer=regularizer)
+        windows = {"accumulate_grad_batches": 64 // batch_size, "gradient_clip_val": clip, "max_epochs": epochs}
+        fit(module, loader(batch_size), **windows)
+        return weights(module)
+
+    whole = train(64)
+    for batch_size in (16, 8):
+        torch.testing.assert_close(train(batch_size), whole, rtol=0, atol=1e-6)
+
+
+def test_a_last_window_that_is_not_full_is_a_mean_over_its_own_rows() -> None:
+    split, whole = Net(), Net()
+    fit(split, loader(16, count=80), accumulate_grad_batches=4)  # windows of 64 and 16 rows
+    fit(whole, loader(16, count=80), accumulate_grad_batches=4)
+    torch.testing.assert_close(weights(split), weights(whole), rtol=0, atol=0)
+    by_hand = Net()
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    x, y, w = rows(80)
+    for window in (slice(0, 64), slice(64, 80)):
+        optimizer.zero_grad()
+        by_hand.objective.loss(by_hand(x[window]), y[window], w[window]).backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(split), weights(by_hand), rtol=0, atol=1e-6)
+
+
+def test_a_penalty_and_weight_decay_on_the_same_parameters_warn() -> None:
+    with pytest.warns(UserWarning, match=r"'l2' \(2 tensors\)"):
+        fit(Net(regularizer={"l2": 0.1}, optimizer={"name": "sgd", "lr": 0.1, "weight_decay": 0.1}), loader(16))
+
+
+def test_a_step_is_the_step_of_a_hand_written_loop_with_the_penalty_in_the_loss() -> None:
+    module, by_hand = Net(regularizer={"l2": 0.1, "l1": 0.01}), Net()
+    fit(module, loader(16), max_epochs=5)
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    x, y, w = rows()
+    for _ in range(5):
+        for start in range(0, 64, 16):
+            part = slice(start, start + 16)
+            optimizer.zero_grad()
+            kernels = [by_hand.net[0].weight, by_hand.net[2].weight]
+            penalty = sum(0.1 * 0.5 * k.square().sum() + 0.01 * k.abs().sum() for k in kernels)
+            (by_hand.objective.loss(by_hand(x[part]), y[part], w[part]) + penalty).backward()
+            optimizer.step()
+    torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+
+
+def test_inexact_training_is_the_trainers_mean_of_means() -> None:
+    exact, inexact = Net(), Net(exact=False)
+    for module in (exact, inexact):
+        fit(module, loader(16), accumulate_grad_batches=4)
+    assert (weights(exact) - weights(inexact)).abs().max() > 1e-4
+
+
+def test_logged_terms_add_up_and_are_means_over_all_rows() -> None:
+    module = Net(regularizer={"l1": 1e-3, "l2": 1e-2}, optimizer={"name": "sgd", "lr": 0.0})
+    logged = fit(module, loader(16), limit_val_batches=0).callback_metrics
+    x, y, w = rows()
+    torch.testing.assert_close(logged["train/loss"], module.objective.loss(module(x), y, w).detach())
+    penalties = logged["train/regularizer/l1"] + logged["train/regularizer/l2"]
+    torch.testing.assert_close(logged["train/objective"], logged["train/loss"] + penalties)
+    assert {"train/loss_step", "train/objective_step"} <= set(logged)
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_evaluation_logs_the_mean_over_all_rows(stage: str) -> None:
+    module = Net(regularizer={"l2": 1e-2})
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    run = trainer.validate if stage == "val" else trainer.test
+    (logged,) = run(module, loader(24), verbose=False)
+    x, y, w = rows()
+    assert logged[f"{stage}/loss"] == pytest.approx(module.objective.loss(module(x), y, w).item())
+    kernels = [module.net[0].weight, module.net[2].weight]
+    penalty = sum(0.005 * k.square().sum() for k in kernels).item()
+    assert logged[f"{stage}/objective"] == pytest.approx(logged[f"{stage}/loss"] + penalty)
+
+
+class OwnStep(Net):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y, w = batch
+        return self.compute_objective(self(x), y, w).total + 0.1 * self(x).square().mean()
+
+
+def test_a_step_of_ones_own_gets_ordinary_means_and_penalties_once() -> None:
+    module, by_hand = OwnStep(regularizer={"l2": 0.1}), Net()
+    fit(module, loader(64))
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    x, y, w = rows()
+    kernels = [by_hand.net[0].weight, by_hand.net[2].weight]
+    loss = by_hand.objective.loss(by_hand(x), y, w) + 0.1 * by_hand(x).square().mean()
+    (loss + sum(0.05 * k.square().sum() for k in kernels)).backward()
+    optimizer.step()
+    torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+
+
+class Manual(Net):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        x, y, w = batch
+        self.manual_backward(self.compute_objective(self(x), y, w).total)
+        self.finish_gradients(optimizer)
+        self.clip_gradients(optimizer, gradient_clip_val=0.05, gradient_clip_algorithm="norm")
+        optimizer.step()
+
+
+def test_manual_optimization_clips_loss_and_penalties_together() -> None:
+    automatic, manual = Net(regularizer={"l2": 0.1}), Manual(regularizer={"l2": 0.1})
+    fit(automatic, loader(16), gradient_clip_val=0.05)
+    fit(manual, loader(16))
+    torch.testing.assert_close(weights(manual), weights(automatic), rtol=0, atol=1e-6)
+
+
+def test_constraints_hold_after_every_step() -> None:
+    module = Net(constraint={"max_norm": 0.5})
+    fit(module, loader(16))
+    for layer in (module.net[0], module.net[2]):
+        assert (layer.weight.norm(dim=1) <= 0.5 + 1e-6).all()
+
+
+def test_predictions_are_decisions_and_posteriors() -> None:
+    module = Net(loss={"name": "focal", "gamma": 2.0})
+    x = rows()[0]
+    prediction = module.predict_step((x,), 0)
+    assert prediction.decision.equal(module(x).argmax(dim=1))
+    torch.testing.assert_close(prediction.probabilities, module.objective.loss.posterior(module(x)))
+
+
+def test_checkpoints_are_plain_data_and_survive_a_change_of_loss(tmp_path: Path) -> None:
+    module = Net(loss={"name": "focal", "weight": torch.ones(CLASSES)}, regularizer={"l2": 0.1}, scheduler="cosine")
+    trainer = fit(module, loader(16), max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["loss"] == {"name": "focal", "weight": [1.0] * CLASSES}
+    other = Net(loss="sce")
+    other.load_state_dict(checkpoint["state_dict"])
+    torch.testing.assert_close(weights(other), weights(module), rtol=0, atol=0)
+
+
+def test_batches_of_another_form_name_the_method_to_override() -> None:
+    with pytest.raises(TypeError, match=r"Net\.supervised_step must be overridden"):
+        Net().supervised_step({"x": 1})
+
+
+def test_the_mixin_must_stand_first() -> None:
+    with pytest.raises(TypeError, match=r"class Wrong\(ObjectiveMixin, LightningModule\)"):
+        type("Wrong", (LightningModule, ll.ObjectiveMixin), {})
+
+
+def test_a_base_whose_step_would_never_run_is_refused() -> None:
+    class Base(LightningModule):
+        def training_step(self, batch: Any, batch_idx: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Base\.training_step would never run"):
+        type("Wrong", (ll.ObjectiveMixin, Base), {})
+
+
+def test_a_name_clash_is_refused() -> None:
+    clash = type("Clash", (ll.ObjectiveMixin, LightningModule), {"objective": None})
+    with pytest.raises(TypeError, match=r"Clash\.objective hides"):
+        clash()
+
+
+def test_a_hook_without_super_is_named() -> None:
+    class Forgetful(Net):
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None: ...
+
+    with pytest.raises(RuntimeError, match=r"Forgetful\.on_before_optimizer_step must call super"):
+        fit(Forgetful(), loader(16))
+
+
+@pytest.mark.parametrize(
+    ("mixin", "options"),
+    [
+        (ll.LossMixin, {"loss": "sce"}),
+        (ll.RegularizerMixin, {"regularizer": {"l2": 0.1}}),
+        (ll.OptimizerMixin, {"optimizer": SGD}),
+    ],
+)
+def test_each_mixin_works_alone(mixin: type, options: dict[str, Any]) -> None:
+    class Alone(mixin, LightningModule):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__(**options)
+            self.net = nn.Linear(3, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        if mixin is not ll.LossMixin:
+
+            def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+                return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        if mixin is not ll.OptimizerMixin:
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Alone()
+    before = weights(module)
+    fit(module, loader(64))
+    assert not weights(module).equal(before)
+
+
+def test_modules_of_the_other_package_work() -> None:
+    pytorch_lightning = pytest.importorskip("pytorch_lightning")
+
+    class Other(ll.ObjectiveMixin, pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__(loss="focal", optimizer=SGD)
+            self.net = nn.Linear(3, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    module = Other()
+    trainer = pytorch_lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that package's own deprecations
+        trainer.fit(module, loader(16))
+    assert "train/loss" in trainer.callback_metrics
