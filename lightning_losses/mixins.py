@@ -1,0 +1,438 @@
+"""Mixins for LightningModules: they forward the trainer's hooks to the objective and log its terms.
+
+    class Net(ObjectiveMixin, LightningModule): ...
+
+The mixin stands before LightningModule, whose hooks it overrides; both the `lightning` and the `pytorch_lightning`
+package work, since neither is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_losses._mapping import plain
+from lightning_losses.constraints import build_constraints
+from lightning_losses.epoch_means import EpochMeans
+from lightning_losses.gradient_window import GradientWindow, add_penalties_
+from lightning_losses.losses.base import Prediction
+from lightning_losses.losses.registry import LossSpec, get_loss, loss_spec
+from lightning_losses.objective import Objective, Terms
+from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec, build_optimizer, build_scheduler, learning_rate_of
+from lightning_losses.param_groups import warn_of_double_decay
+from lightning_losses.regularizers import ProximalL1, build_regularizers
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule as _Base
+else:
+    _Base = object
+
+
+STAGES = ("train", "val", "test")
+_STATE_KEY = "lightning_losses"
+
+
+class Supervised(NamedTuple):
+    """What `supervised_step` makes of a batch.
+
+    Attributes:
+        input: What the network returns for it.
+        target: What it should return.
+        sample_weight: Weight of each row, `(N,)`.
+    """
+
+    input: Tensor
+    target: Tensor
+    sample_weight: Tensor | None = None
+
+
+def _check_order(cls: type) -> None:
+    """Refuse a class in which a hook of the mixin would silently not be called."""
+    names = [base.__name__ for base in cls.__mro__]
+    mixins = [base for base in cls.__mro__ if base.__module__ == __name__ and base.__name__.endswith("Mixin")]
+    if "LightningModule" not in names or not mixins:
+        return
+    position = names.index("LightningModule")
+    for mixin in mixins:
+        if names.index(mixin.__name__) > position:
+            raise TypeError(
+                f"{mixin.__name__} must stand before LightningModule, as in "
+                f"class {cls.__name__}({mixin.__name__}, LightningModule); behind it its steps would never run. "
+                f"If a base already derives from LightningModule: class {cls.__name__}({mixin.__name__}, ThatBase)"
+            )
+    if LossMixin not in cls.__mro__:
+        return
+    last = cls.__mro__.index(LossMixin)
+    for base in cls.__mro__[last + 1 : position]:
+        if "training_step" in vars(base):
+            raise TypeError(
+                f"{base.__name__}.training_step would never run: {cls.__name__} takes the mixin's. Either derive "
+                f"{base.__name__} itself from the mixin and call self.compute_objective(...) in its training_step, or "
+                "leave its training_step out"
+            )
+
+
+def _remember(module: Any, **specs: Any) -> None:
+    """Keep the configuration as plain hyper-parameters; an object that has no plain form is left out."""
+    module.save_hyperparameters(
+        {name: plain(spec) for name, spec in specs.items() if spec is not None and not callable(spec)}
+    )
+
+
+class _HasObjective(_Base):
+    """The one public attribute, `objective`, and the checks of how a class is put together."""
+
+    objective: Objective
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_order(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "objective" in vars(type(self)):
+            raise TypeError(f"{type(self).__name__}.objective hides the mixin's own `objective`: rename it")
+        super().__init__(*args, **kwargs)
+        self.objective = Objective().bind(self)
+        self._ll_window = GradientWindow()
+        self._ll_window_step = -1
+        self._ll_penalties: dict[str, Tensor] | None = None
+        self._ll_finished = False
+
+    def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
+        """Return the terms at one batch, for a training step of one's own.
+
+        Args:
+            input: What the network returns.
+            target: What it should return.
+            sample_weight: Weight of each row, `(N,)`.
+
+        Returns:
+            The terms; differentiate `.total`. Penalties are values only: their gradient is added once, at the
+            optimizer step.
+        """
+        return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
+
+    def finish_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Complete the gradients of a step: the mean over the window, and the penalties.
+
+        Called by the hook before an optimizer step; with manual optimization call it before clipping.
+
+        Args:
+            optimizer: The optimizer that is about to step.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        divided_by = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        self._ll_window.finish(parameters, divided_by, lambda weight: self._ll_reduce(weight, "sum"))
+        add_penalties_(self, self.objective.parameter_regularizers.values())
+        self._ll_penalties = None
+        self._ll_finished = True
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Complete the gradients, before the trainer clips them."""
+        super().on_before_optimizer_step(optimizer)
+        if not self._ll_finished:
+            self.finish_gradients(optimizer)
+        self._ll_finished = False
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the hyper-parameters plain data, which loads with `weights_only=True`."""
+        super().on_save_checkpoint(checkpoint)
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if key in checkpoint:
+                checkpoint[key] = plain(checkpoint[key])
+
+    def _ll_reduce(self, value: Tensor, operation: str) -> Tensor:
+        reduced: Tensor = self.trainer.strategy.reduce(value, reduce_op=operation)
+        return reduced
+
+    def _ll_penalty_values(self) -> dict[str, Tensor]:
+        if self._ll_penalties is None:
+            with torch.no_grad():
+                self._ll_penalties = self.objective.penalties()
+        return self._ll_penalties
+
+
+class LossMixin(_HasObjective):
+    """Puts a loss into the training, validation, test and predict steps.
+
+    Args:
+        loss: A name, a mapping, Hydra's config, a loss or a callable; see `get_loss`.
+        exact: Whether the gradient is that of the mean over the whole window of an optimizer step (all micro-batches
+            and ranks), however its rows are cut. False takes the trainer's mean of means.
+        log_template: How logged values are named, from `stage` and `name`.
+        *args: For the next base.
+        **kwargs: For the next base.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> class Net(LossMixin, LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__(loss={"name": "focal", "gamma": 1.0})
+        >>> Net().objective.loss.phi
+        Focal(gamma=1.0)
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        loss: LossSpec = "ce",
+        exact: bool = True,
+        log_template: str = "{stage}/{name}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.objective.loss = get_loss(loss)
+        self._ll_log_template = log_template
+        self._ll_means = {stage: EpochMeans() for stage in STAGES}
+        self._ll_exact = exact and self.objective.is_exact and type(self).training_step is LossMixin.training_step
+        _remember(self, loss=loss_spec(loss), exact=exact)
+
+    def supervised_step(self, batch: Any) -> Supervised:
+        """Return outputs and targets of a batch; override it for batches of another form.
+
+        Args:
+            batch: `(x, target)` or `(x, target, sample_weight)`.
+
+        Returns:
+            What the loss looks at.
+
+        Raises:
+            TypeError: The batch has another form.
+        """
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise TypeError(
+                f"{type(self).__name__}.supervised_step must be overridden: the batch is not (x, target) or "
+                f"(x, target, sample_weight) but a {type(batch).__name__}"
+            )
+        return Supervised(self(batch[0]), *batch[1:])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the objective of a batch and log its terms."""
+        terms = self._ll_step("train", batch)
+        return self._ll_summed(terms) if self._ll_exact else terms.total
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the objective of a batch and log its terms."""
+        return self._ll_step("val", batch).total
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the objective of a batch and log its terms."""
+        return self._ll_step("test", batch).total
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Prediction:
+        """Return decisions and probabilities for `(x, ...)` or `x`."""
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        return self.objective.loss.predict(self(x))
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's means."""
+        super().on_train_epoch_start()
+        self._ll_start("train")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        super().on_train_epoch_end()
+        self._ll_finish("train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the epoch's means."""
+        super().on_validation_epoch_start()
+        self._ll_start("val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        super().on_validation_epoch_end()
+        self._ll_finish("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start the epoch's means."""
+        super().on_test_epoch_start()
+        self._ll_start("test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        super().on_test_epoch_end()
+        self._ll_finish("test")
+
+    def on_train_end(self) -> None:
+        """Check that the last optimizer step was completed."""
+        super().on_train_end()
+        self._ll_check_window()
+
+    def _ll_step(self, stage: str, batch: Any) -> Terms:
+        supervised = self.supervised_step(batch)
+        terms = self.compute_objective(*supervised)
+        values = {"loss": terms.loss.detach(), "objective": terms.total.detach()}
+        if stage == "train":
+            values |= {f"regularizer/{name}": value for name, value in terms.penalties.items()}
+        named = {self._ll_name(stage, name): value for name, value in values.items()}
+        self._ll_means[stage].add(named, terms.weight)
+        if stage == "train":
+            self.log_dict({f"{name}_step": value for name, value in named.items()})
+        self._ll_observe(stage, supervised)
+        return terms
+
+    def _ll_name(self, stage: str, name: str) -> str:
+        return self._ll_log_template.format(stage=stage, name=name)
+
+    def _ll_observe(self, stage: str, supervised: Supervised) -> None:
+        """For a subclass that computes metrics."""
+
+    def _ll_summed(self, terms: Terms) -> Tensor:
+        """Return a scalar with the value of the objective and the gradient of the loss summed over the batch."""
+        self._ll_check_window()
+        self._ll_window_step = self.trainer.global_step
+        summed = self._ll_window.add(terms.loss, terms.weight, lambda weight: self._ll_reduce(weight, "max"))
+        return summed + (terms.total - summed).detach()
+
+    def _ll_check_window(self) -> None:
+        if self._ll_window.is_open and self.trainer.global_step != self._ll_window_step:
+            raise RuntimeError(
+                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer): "
+                "the optimizer has stepped without the mean and the penalties that the mixin adds there"
+            )
+
+    def _ll_start(self, stage: str) -> None:
+        self._ll_means[stage] = EpochMeans()
+        self._ll_penalties = None
+
+    def _ll_finish(self, stage: str) -> None:
+        self.log_dict(self._ll_means[stage].compute(lambda total: self._ll_reduce(total, "sum")))
+
+
+class RegularizerMixin(_HasObjective):
+    """Adds penalties on the parameters, once for each optimizer step, and projects parameters after it.
+
+    Args:
+        regularizer: `{"l2": 1e-4}` or named terms `{"encoder": {"name": "l2", "factor": 1e-4, "where": "encoder.*"}}`.
+        constraint: `{"max_norm": 2.0}` or named terms.
+        *args: For the next base.
+        **kwargs: For the next base.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> class Net(RegularizerMixin, LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__(regularizer={"l1": 1e-4})
+        >>> sorted(Net().objective.regularizers)
+        ['l1']
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        regularizer: Mapping[str, Any] | None = None,
+        constraint: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.objective.regularizers = build_regularizers(regularizer or {})
+        self._ll_constraints = build_constraints(constraint or {})
+        _remember(self, regularizer=regularizer, constraint=constraint)
+
+    def on_fit_start(self) -> None:
+        """Look at the optimizers: thresholds and projections follow each of their steps, however it is called."""
+        super().on_fit_start()
+        optimizers = self.trainer.optimizers
+        penalized = {
+            name: term.parameters(self).values() for name, term in self.objective.parameter_regularizers.items()
+        }
+        warn_of_double_decay([group for optimizer in optimizers for group in optimizer.param_groups], penalized)
+        for optimizer in optimizers:
+            optimizer.register_step_post_hook(self._ll_after_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what regularizers remember, such as the weights that training started from."""
+        super().on_save_checkpoint(checkpoint)
+        states = {name: term.state_dict() for name, term in self._ll_stateful().items()}
+        if states:
+            checkpoint[_STATE_KEY] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what regularizers remember; a term of another name or kind starts anew."""
+        super().on_load_checkpoint(checkpoint)
+        states = checkpoint.get(_STATE_KEY, {})
+        for name, term in self._ll_stateful().items():
+            if name in states:
+                term.load_state_dict(states[name])
+
+    def _ll_stateful(self) -> dict[str, Any]:
+        return {name: term for name, term in self.objective.regularizers.items() if hasattr(term, "state_dict")}
+
+    def _ll_after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for term in self.objective.parameter_regularizers.values():
+            if isinstance(term, ProximalL1):
+                term.prox_(self, learning_rate_of(optimizer))
+        for constraint in self._ll_constraints.values():
+            constraint(self)
+
+
+class OptimizerMixin(_Base):
+    """Builds the optimizer, whose groups keep biases and norms out of weight decay, and the scheduler.
+
+    Args:
+        optimizer: A name or a mapping `{"name": "adamw", "lr": 1e-3, "weight_decay": 0.01}`; see `build_optimizer`.
+        scheduler: A name or a mapping `{"name": "cosine", "interval": "epoch"}`; see `build_scheduler`.
+        *args: For the next base.
+        **kwargs: For the next base.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> from torch import nn
+        >>> class Net(OptimizerMixin, LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__(optimizer={"name": "sgd", "lr": 0.1, "weight_decay": 1e-4})
+        ...         self.net = nn.Linear(2, 1)
+        >>> [group["name"] for group in Net().configure_optimizers()["optimizer"].param_groups]
+        ['decay', 'no_decay']
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_order(cls)
+
+    def __init__(
+        self,
+        *args: Any,
+        optimizer: OptimizerSpec = "adamw",
+        scheduler: SchedulerSpec = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._ll_optimizer = optimizer
+        self._ll_scheduler = scheduler
+        _remember(self, optimizer=optimizer, scheduler=scheduler)
+
+    def _ll_scheduler_steps(self) -> int | None:
+        """Return how often the scheduler will step in the whole run, if that is known."""
+        if self._trainer is None:
+            return None
+        by_step = isinstance(self._ll_scheduler, Mapping) and self._ll_scheduler.get("interval") == "step"
+        steps = self.trainer.estimated_stepping_batches if by_step else self.trainer.max_epochs
+        return int(steps) if steps and 0 < steps < float("inf") else None
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and the scheduler in the trainer's form."""
+        optimizer = build_optimizer(self, self._ll_optimizer)
+        scheduler = build_scheduler(optimizer, self._ll_scheduler, self._ll_scheduler_steps())
+        return {"optimizer": optimizer} if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+class ObjectiveMixin(LossMixin, RegularizerMixin, OptimizerMixin):
+    """Loss, regularization and optimizer: the three mixins together.
+
+    Example:
+        >>> from lightning.pytorch import LightningModule
+        >>> from torch import nn
+        >>> class Net(ObjectiveMixin, LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__(loss="focal", regularizer={"l2": 1e-4}, optimizer="adamw")
+        ...         self.net = nn.Linear(2, 3)
+        ...     def forward(self, x):
+        ...         return self.net(x)
+        >>> Net().objective.loss.phi
+        Focal(gamma=2.0)
+    """

@@ -1,0 +1,93 @@
+"""A ready LightningModule around any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from lightning_losses._validation import choice
+from lightning_losses.losses import Prediction
+from lightning_losses.losses.registry import LossSpec
+from lightning_losses.mixins import STAGES, ObjectiveMixin, Supervised
+from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec
+
+
+class ObjectiveModule(ObjectiveMixin, LightningModule):
+    """Trains a network with a loss, penalties, constraints and metrics, all chosen by configuration.
+
+    Args:
+        net: The network; `forward(x)` is `net(x)`.
+        loss: See `LossMixin`.
+        regularizer: See `RegularizerMixin`.
+        constraint: See `RegularizerMixin`.
+        optimizer: See `OptimizerMixin`.
+        scheduler: See `OptimizerMixin`.
+        metrics: `{"decision": {name: metric}, "probabilities": {name: metric}}`, torchmetrics that look at what the
+            model decides, or at how likely it says the classes are; logged for every stage as `{stage}/{name}`.
+        exact: See `LossMixin`.
+
+    Raises:
+        ValueError: A name is unknown, or an argument is not allowed.
+        TypeError: A part takes no such argument.
+
+    Example:
+        >>> from torch import nn
+        >>> module = ObjectiveModule(nn.Linear(2, 3), loss="focal", regularizer={"l2": 1e-4})
+        >>> module.hparams["loss"]
+        {'name': 'focal'}
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: LossSpec = "ce",
+        regularizer: Mapping[str, Any] | None = None,
+        constraint: Mapping[str, Any] | None = None,
+        optimizer: OptimizerSpec = "adamw",
+        scheduler: SchedulerSpec = None,
+        metrics: Mapping[str, Mapping[str, Metric]] | None = None,
+        exact: bool = True,
+    ) -> None:
+        super().__init__(
+            loss=loss,
+            regularizer=regularizer,
+            constraint=constraint,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            exact=exact,
+        )
+        self.net = net
+        self._ll_metrics = nn.ModuleDict(
+            {f"{stage}/{kind}": metric for stage in STAGES for kind, metric in _collections(metrics or {}).items()}
+        )
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the network returns."""
+        return self.net(x)
+
+    def _ll_observe(self, stage: str, supervised: Supervised) -> None:
+        prediction = self.objective.loss.predict(supervised.input.detach())
+        for kind, collection in self._ll_collections(stage):
+            collection.update(getattr(prediction, kind), supervised.target)
+
+    def _ll_finish(self, stage: str) -> None:
+        super()._ll_finish(stage)
+        for _, collection in self._ll_collections(stage):
+            self.log_dict({self._ll_name(stage, name): value for name, value in collection.compute().items()})
+            collection.reset()
+
+    def _ll_collections(self, stage: str) -> Iterator[tuple[str, MetricCollection]]:
+        for key, collection in self._ll_metrics.items():
+            of_stage, kind = key.split("/")
+            if of_stage == stage:
+                yield kind, cast(MetricCollection, collection)
+
+
+def _collections(metrics: Mapping[str, Mapping[str, Metric]]) -> dict[str, MetricCollection]:
+    for kind in metrics:
+        choice("metrics", kind, Prediction._fields)
+    return {kind: MetricCollection(dict(named)).clone() for kind, named in metrics.items() if named}
