@@ -4,12 +4,15 @@ from lightning_losses import constraints as constraints
 from lightning_losses import functional as functional
 from lightning_losses import regularizers as regularizers
 from lightning_losses.config import compose as compose
+from lightning_losses.functional import class_weights as class_weights
+from lightning_losses.losses import BalancedSoftmaxLoss as BalancedSoftmaxLoss
 from lightning_losses.losses import BinaryCrossEntropyLoss as BinaryCrossEntropyLoss
 from lightning_losses.losses import CrossEntropyLoss as CrossEntropyLoss
 from lightning_losses.losses import FocalLoss as FocalLoss
 from lightning_losses.losses import GeneralizedCrossEntropyLoss as GeneralizedCrossEntropyLoss
 from lightning_losses.losses import HuberLoss as HuberLoss
 from lightning_losses.losses import L1Loss as L1Loss
+from lightning_losses.losses import LogitAdjustedLoss as LogitAdjustedLoss
 from lightning_losses.losses import Loss as Loss
 from lightning_losses.losses import MSELoss as MSELoss
 from lightning_losses.losses import Poly1Loss as Poly1Loss

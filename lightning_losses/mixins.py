@@ -145,7 +145,8 @@ class _HasObjective(_Base):
                 checkpoint[key] = plain(checkpoint[key])
 
     def _ll_reduce(self, value: Tensor, operation: str) -> Tensor:
-        reduced: Tensor = self.trainer.strategy.reduce(value, reduce_op=operation)
+        # some strategies reduce in place
+        reduced: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op=operation)
         return reduced
 
     def _ll_penalty_values(self) -> dict[str, Tensor]:
@@ -300,7 +301,11 @@ class LossMixin(_HasObjective):
         self._ll_penalties = None
 
     def _ll_finish(self, stage: str) -> None:
-        self.log_dict(self._ll_means[stage].compute(lambda total: self._ll_reduce(total, "sum")))
+        self._ll_log_epoch(self._ll_means[stage].compute(lambda total: self._ll_reduce(total, "sum")))
+
+    def _ll_log_epoch(self, values: dict[str, Tensor]) -> None:
+        # the values are those of all ranks already: averaging equal numbers only keeps the trainer from warning
+        self.log_dict(values, sync_dist=True)
 
 
 class RegularizerMixin(_HasObjective):

@@ -77,7 +77,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
     def _ll_finish(self, stage: str) -> None:
         super()._ll_finish(stage)
         for _, collection in self._ll_collections(stage):
-            self.log_dict({self._ll_name(stage, name): value for name, value in collection.compute().items()})
+            self._ll_log_epoch({self._ll_name(stage, name): value for name, value in collection.compute().items()})
             collection.reset()
 
     def _ll_collections(self, stage: str) -> Iterator[tuple[str, MetricCollection]]:

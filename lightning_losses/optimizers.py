@@ -23,7 +23,7 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {
     for name, cls in vars(torch.optim).items()
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer
 }
-_GROUPING = ("exempt", "rules", "layer_decay", "roles")
+_GROUPING = ("exempt", "rules", "layer_decay")
 
 
 def build_optimizer(module: nn.Module, spec: OptimizerSpec = "adamw") -> Optimizer:
@@ -32,8 +32,8 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec = "adamw") -> Optimiz
     Args:
         module: The module to optimize.
         spec: A name of `torch.optim` in any case, or a mapping `{"name": "adamw", "lr": 1e-3, "weight_decay": 0.01,
-            "exempt": [...], "rules": {...}, "layer_decay": ..., "roles": {...}, ...}` with torch's own arguments beside
-            those of `param_groups`; what is missing is torch's default. Or a callable: groups -> optimizer.
+            "exempt": [...], "rules": {...}, "layer_decay": ..., ...}` with torch's own arguments beside those of
+            `param_groups`; what is missing is torch's default. Or a callable: groups -> optimizer.
 
     Returns:
         The optimizer. LBFGS takes one group only and gets all trainable parameters in it.
@@ -117,10 +117,11 @@ _SHORT: dict[str, tuple[type[LRScheduler], dict[str, Any]]] = {
     "exponential": (lr_scheduler.ExponentialLR, {"gamma": 0.95}),
     "linear": (lr_scheduler.LinearLR, {"start_factor": 1.0, "end_factor": 0.0, "total_iters": None}),
     "multistep": (lr_scheduler.MultiStepLR, {"milestones": [10, 20]}),
-    "one_cycle": (lr_scheduler.OneCycleLR, {"max_lr": None, "interval": "step"}),
+    "one_cycle": (lr_scheduler.OneCycleLR, {"max_lr": None}),
     "plateau": (ReduceLROnPlateau, {"monitor": "val/loss"}),
     "polynomial": (lr_scheduler.PolynomialLR, {"total_iters": None}),
     "step": (lr_scheduler.StepLR, {"step_size": 10}),
+    "warm_restarts": (lr_scheduler.CosineAnnealingWarmRestarts, {"T_0": 10}),
 }
 _UNNAMED = {LRScheduler, lr_scheduler._LRScheduler, lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler}
 _SCHEDULERS: dict[str, tuple[type[LRScheduler], dict[str, Any]]] = {
@@ -138,14 +139,14 @@ def build_scheduler(
     """Build Lightning's `lr_scheduler` configuration.
 
     Names: `constant`, `cosine`, `exponential`, `linear` (down to 0), `multistep`, `one_cycle`, `plateau`, `polynomial`,
-    `step`, and the classes of `torch.optim.lr_scheduler` in any case.
+    `step`, `warm_restarts`, and the classes of `torch.optim.lr_scheduler` in any case.
 
     Args:
         optimizer: Whose learning rates are to be scheduled.
         spec: A name, or a mapping `{"name": "cosine", "interval": "epoch" or "step", "frequency": 1, "monitor": None,
             "warmup": 0, ...}` with the arguments of torch's class. `warmup` counts the scheduler steps in which the
             learning rate rises linearly to its full value; torch's scheduler starts after them.
-        length: Scheduler steps in the whole run, for a `T_max`, `total_iters` or `total_steps` that `spec` leaves None.
+        length: Intervals in the whole run, for a `T_max`, `total_iters` or `total_steps` that `spec` leaves None.
 
     Returns:
         A dict with `scheduler`, `interval`, `frequency` and, if there is one, `monitor`. None if `spec` or its name is.
@@ -181,7 +182,7 @@ def build_scheduler(
     given = {key: value.default for key, value in signature.items()} | arguments
     for key in signature.keys() & _LENGTHS:
         if given[key] in (None, inspect.Parameter.empty) and not given.get("steps_per_epoch"):
-            arguments[key] = _rest_of_run(name, key, length, warmup)
+            arguments[key] = _rest_of_run(name, key, length and length // when["frequency"], warmup)
     if cls is lr_scheduler.OneCycleLR and arguments.get("max_lr") is None:
         arguments["max_lr"] = [group["lr"] for group in optimizer.param_groups]
     missing = [key for key, value in signature.items() if value.default is value.empty and arguments.get(key) is None]

@@ -121,7 +121,8 @@ def parameter_roles(module: nn.Module, roles: Mapping[str, str] | None = None) -
 
     Args:
         module: Any module.
-        roles: Overrides, glob of the name -> role; the first match wins. By default those the module keeps in `_ll_roles`.
+        roles: Overrides, glob of the name -> role; the first match wins. By default those of
+            [`assign_roles`][lightning_losses.parameters.assign_roles].
 
     Returns:
         Name -> role, in the order of `module.named_parameters()`, frozen parameters included.
@@ -136,6 +137,27 @@ def parameter_roles(module: nn.Module, roles: Mapping[str, str] | None = None) -
         {'0.weight': 'weight', '0.bias': 'bias', '1.weight': 'norm', '1.bias': 'bias'}
     """  # noqa: E501
     return {entry.name: entry.role for entry in find_entries(module, roles)}
+
+
+def assign_roles(module: nn.Module, roles: Mapping[str, str]) -> None:
+    """Set the roles of some parameters by hand, for all that ask about this module from now on.
+
+    Args:
+        module: Any module.
+        roles: Glob of the name -> role; the first match wins.
+
+    Raises:
+        ValueError: If a glob matches nothing, or if a role is unknown.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> assign_roles(net, {"1.*": "scale"})
+        >>> parameter_roles(net)
+        {'0.weight': 'weight', '0.bias': 'bias', '1.weight': 'scale', '1.bias': 'scale'}
+    """
+    find_entries(module, roles)
+    module._ll_roles = dict(roles)  # type: ignore[assignment]
 
 
 def select(module: nn.Module, where: Where = None, roles: Mapping[str, str] | None = None) -> dict[str, nn.Parameter]:
@@ -231,7 +253,7 @@ def find_entries(module: nn.Module, roles: Mapping[str, str] | None = None) -> l
     for site in _sites(module):
         tied.setdefault(id(site.parameter), []).append(site)
     entries = [Entry(_role(sites), sites) for sites in tied.values()]
-    overrides = (getattr(module, "_ll_roles", None) if roles is None else roles) or {}
+    overrides = getattr(module, "_ll_roles", {}) if roles is None else roles
     override = {
         entry.name: choice(f"role of {glob!r}", overrides[glob], ROLES)
         for glob in reversed(list(overrides))

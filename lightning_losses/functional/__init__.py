@@ -1,11 +1,14 @@
 """Losses as functions: `loss(input, target, ...) -> Tensor`."""
 
+from lightning_losses.functional import class_weights as class_weights
 from lightning_losses.functional._pipeline import FunctionOptions as FunctionOptions
 from lightning_losses.functional._pipeline import Options as Options
+from lightning_losses.functional.classification import balanced_softmax_loss as balanced_softmax_loss
 from lightning_losses.functional.classification import binary_cross_entropy_loss as binary_cross_entropy_loss
 from lightning_losses.functional.classification import cross_entropy_loss as cross_entropy_loss
 from lightning_losses.functional.classification import focal_loss as focal_loss
 from lightning_losses.functional.classification import generalized_cross_entropy_loss as generalized_cross_entropy_loss
+from lightning_losses.functional.classification import logit_adjusted_loss as logit_adjusted_loss
 from lightning_losses.functional.classification import poly1_loss as poly1_loss
 from lightning_losses.functional.classification import prob_mae_loss as prob_mae_loss
 from lightning_losses.functional.classification import reverse_cross_entropy_loss as reverse_cross_entropy_loss

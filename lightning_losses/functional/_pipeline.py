@@ -5,6 +5,7 @@ input -> shift -> log-likelihood -> phi -> class and sample weights -> (loss, we
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -132,11 +133,13 @@ class Extra(ABC):
 
     Attributes:
         unsupported: Options, tasks and kinds of targets that it refuses, each with the reason.
-        no_posterior: Why its trained outputs do not tell class probabilities.
+        no_posterior: Why its trained outputs do not tell class probabilities, or None if they do.
+        after_training: The function of the log-likelihood by whose rule they tell them.
     """
 
     unsupported: ClassVar[Mapping[str, str]]
-    no_posterior: ClassVar[str]
+    no_posterior: ClassVar[str | None]
+    after_training: ClassVar[Phi]
 
     @abstractmethod
     def rows(self, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
@@ -185,8 +188,14 @@ def class_factors(
     factors = ClassFactors(_factor("weight", weight), _factor("pos_weight", pos_weight), _factor("alpha", alpha))
     if factors.weight is not None and factors.weight.dim() != 1:
         raise ValueError(f"weight must have one dimension, got shape {tuple(factors.weight.shape)}")
-    if task == "multiclass" and None not in (factors.weight, factors.alpha) and len(factors.weight) != len(factors.alpha):
-        raise ValueError(f"weight and alpha must have one number per class, got {len(factors.weight)} and {len(factors.alpha)}")
+    if (
+        task == "multiclass"
+        and None not in (factors.weight, factors.alpha)
+        and len(factors.weight) != len(factors.alpha)
+    ):
+        raise ValueError(
+            f"weight and alpha must have one number per class, got {len(factors.weight)} and {len(factors.alpha)}"
+        )
     if task == "binary":
         _check_binary_factors(factors)
     if task != "multiclass" and factors.alpha is not None and bool((factors.alpha > 1).any()):
@@ -284,7 +293,7 @@ def row_loss(
     scores = input.to(dtype)
     factors = ClassFactors(*(None if f is None else f.to(scores) for f in factors))
     if factors.shift is not None:
-        scores = scores + _per_label("the prior", factors.shift, scores)
+        scores = scores + along_classes("the prior", factors.shift, scores)
     if isinstance(formula, Extra):
         rows = formula.rows(settings, factors, scores, target)
     elif settings.task != "multiclass":
@@ -319,10 +328,36 @@ def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weight
     return RowLoss(rows.loss * factor, rows.weight * factor if normalizer == "weights" else rows.weight)
 
 
+def along_classes(name: str, factor: Tensor | None, scores: Tensor) -> Tensor:
+    """Return `factor`, a number for each class or label, shaped to be broadcast against `scores`; 1 for None."""
+    if factor is None:
+        return scores.new_ones(())
+    if factor.numel() == 1:
+        return factor.reshape(())
+    dim = min(scores.dim(), 2) - 1
+    labels = scores.shape[dim] if scores.dim() else 1
+    if factor.numel() != labels:
+        raise ValueError(f"{name} must hold one number per class or label, {labels}, got {factor.numel()}")
+    return factor.reshape(-1, *[1] * (scores.dim() - dim - 1))
+
+
 def check_values(argument: str, values: Tensor, bad: Tensor, allowed: str) -> None:
     """Raise a ValueError that shows the first bad value, where looking neither stalls a device nor breaks a graph."""
     if may_look(bad) and bool(bad.any()):
         raise ValueError(f"{argument} must hold {allowed}, got {values[bad].flatten()[0].item()!r}")
+
+
+def warn_if_probabilities(settings: Settings, input: Tensor) -> None:
+    """Warn if what should be logits are probabilities: in [0, 1] with a sum of 1 over at least two classes."""
+    if settings.task != "multiclass" or not settings.from_logits or not input.dim() or not input.numel():
+        return
+    sums = input.detach().sum(dim=min(input.dim() - 1, 1), dtype=torch.float64)
+    tolerance = 4 * torch.finfo(input.dtype).eps
+    if bool(((input >= 0) & (input <= 1)).all()) and bool(((sums - 1).abs() <= tolerance).all()):
+        warnings.warn(
+            "the logits all lie in [0, 1] and sum to 1: if they are probabilities, give the loss from_logits=False",
+            stacklevel=5,
+        )
 
 
 def may_look(tensor: Tensor) -> bool:
@@ -365,7 +400,7 @@ def expected_rows(
 
 
 class _Target(NamedTuple):
-    """A checked multiclass target: indices (-1: not used) or shares, which rows are used, and which are out of range."""
+    """A checked multiclass target: indices (-1: not used) or shares; which rows are used, which out of range."""
 
     values: Tensor
     used: Tensor
@@ -479,27 +514,15 @@ class _ElementFactors(NamedTuple):
 def _element_factors(task: Task, factors: ClassFactors, scores: Tensor) -> _ElementFactors:
     one = scores.new_ones(())
     alpha, pos_weight = (
-        _per_label(name, f, scores) for name, f in (("alpha", factors.alpha), ("pos_weight", factors.pos_weight))
+        along_classes(name, f, scores) for name, f in (("alpha", factors.alpha), ("pos_weight", factors.pos_weight))
     )
     if task == "binary":
         negative, positive = one.expand(2) if factors.weight is None else factors.weight
     else:
-        negative = positive = _per_label("weight", factors.weight, scores)
+        negative = positive = along_classes("weight", factors.weight, scores)
     if factors.alpha is None:
         return _ElementFactors(positive * pos_weight, negative, positive, negative)
     return _ElementFactors(positive * pos_weight * alpha, negative * (1 - alpha), positive, negative)
-
-
-def _per_label(name: str, factor: Tensor | None, scores: Tensor) -> Tensor:
-    if factor is None:
-        return scores.new_ones(())
-    if factor.numel() == 1:
-        return factor.reshape(())
-    dim = min(scores.dim(), 2) - 1
-    labels = scores.shape[dim] if scores.dim() else 1
-    if factor.numel() != labels:
-        raise ValueError(f"{name} must hold one number per class or label, {labels}, got {factor.numel()}")
-    return factor.reshape(-1, *[1] * (scores.dim() - dim - 1))
 
 
 def _as_matrix(values: Tensor) -> tuple[Tensor, torch.Size]:

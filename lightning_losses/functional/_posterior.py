@@ -10,35 +10,67 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from lightning_losses.functional._phi import Phi, floored_log
-from lightning_losses.functional._pipeline import ClassFactors, Settings
+from lightning_losses.functional._pipeline import ClassFactors, Extra, Formula, Settings, Task, along_classes
 from lightning_losses.kernels import log_softmax
 
 
-def has_posterior(phi: Phi) -> bool:
+def grows_without_bound(phi: Phi) -> bool:
     """Return whether `-phi'(log p) / p` grows without bound as `p -> 0`, so that every belief has finite logits."""
     log_p = torch.tensor([-1e4, -2e4], dtype=torch.float64)
     nearer, farther = (phi.log_slope(log_p) - log_p).tolist()
     return bool(farther > nearer + 1e-6)
 
 
-def posterior(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor) -> Tensor:
+def why_none(formula: Formula) -> str | None:
+    """Return why the trained outputs do not tell class probabilities, or None if they do."""
+    if isinstance(formula, Extra):
+        return formula.no_posterior
+    if grows_without_bound(formula):
+        return None
+    return (
+        "its minimum puts all probability on one class, so the outputs do not tell how likely the others are "
+        "(-phi'(log p) / p is bounded)"
+    )
+
+
+def posterior(formula: Formula, settings: Settings, factors: ClassFactors, input: Tensor) -> Tensor:
     """Return `P(c|x)`: multiclass of the input's shape, binary and multilabel `P(1|x)`.
 
     Args:
-        phi: The loss that the model was trained with.
+        formula: The loss that the model was trained with, one for which `why_none` is None.
         settings: Its options.
-        factors: Its factors by class.
+        factors: Its numbers by class.
         input: What the model returns.
 
     Returns:
         Probabilities of the input's shape, in float32 for half inputs.
     """
+    phi = formula.after_training if isinstance(formula, Extra) else formula
     scores = input.to(torch.promote_types(input.dtype, torch.float32))
     factors = ClassFactors(*(None if f is None else f.to(scores) for f in factors))
+    if factors.shift is not None:
+        scores = scores + along_classes("the prior", factors.shift, scores)
     if settings.task == "multiclass":
         dim = min(scores.dim() - 1, 1)
         return _multiclass(phi, settings, factors, scores.movedim(dim, -1)).movedim(-1, dim)
     return _elementwise(phi, settings, factors, scores)
+
+
+def move_prior(task: Task, probabilities: Tensor, log_ratio: Tensor) -> Tensor:
+    """Return the probabilities after the classes' base rates changed.
+
+    Args:
+        task: The task.
+        probabilities: `P(c|x)`, or `P(1|x)`.
+        log_ratio: New less old prior on the scale of the logits, see `log_prior`.
+
+    Returns:
+        Same shape.
+    """
+    gain = along_classes("prior", log_ratio.to(probabilities), probabilities)
+    if task == "multiclass":
+        return (probabilities.log() + gain).softmax(dim=min(probabilities.dim() - 1, 1))
+    return (probabilities.logit() + gain).sigmoid()
 
 
 def _multiclass(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:

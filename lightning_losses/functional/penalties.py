@@ -267,9 +267,10 @@ def _add_by_buckets_(weights: list[Tensor], gradients: list[Tensor], l1: float, 
 
 def _buckets(sizes: list[int]) -> Iterator[slice]:
     """Runs of tensors that together hold no more numbers than the largest one."""
+    limit = max(sizes)
     start, held = 0, 0
     for index, size in enumerate(sizes):
-        if held + size > max(sizes):
+        if held + size > limit:
             yield slice(start, index)
             start, held = index, 0
         held += size

@@ -2,11 +2,13 @@
 
 from lightning_losses.losses.base import Loss as Loss
 from lightning_losses.losses.base import Prediction as Prediction
+from lightning_losses.losses.classification import BalancedSoftmaxLoss as BalancedSoftmaxLoss
 from lightning_losses.losses.classification import BinaryCrossEntropyLoss as BinaryCrossEntropyLoss
 from lightning_losses.losses.classification import ClassificationLoss as ClassificationLoss
 from lightning_losses.losses.classification import CrossEntropyLoss as CrossEntropyLoss
 from lightning_losses.losses.classification import FocalLoss as FocalLoss
 from lightning_losses.losses.classification import GeneralizedCrossEntropyLoss as GeneralizedCrossEntropyLoss
+from lightning_losses.losses.classification import LogitAdjustedLoss as LogitAdjustedLoss
 from lightning_losses.losses.classification import Poly1Loss as Poly1Loss
 from lightning_losses.losses.classification import ProbMAELoss as ProbMAELoss
 from lightning_losses.losses.classification import ReverseCrossEntropyLoss as ReverseCrossEntropyLoss

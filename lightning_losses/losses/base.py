@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
+
 
 class Prediction(NamedTuple):
     """What a trained model says about each row.
@@ -46,7 +48,28 @@ class Loss(nn.Module, ABC):
         """Show the arguments that were given."""
         return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
 
+    @property
     @abstractmethod
+    def reduction(self) -> Reduction:
+        """`"mean"`, `"sum"` or `"none"`."""
+
+    @abstractmethod
+    def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
+        """Return the weighted loss of each row and what it adds to the denominator of the mean.
+
+        Args:
+            input: What the model returns.
+            target: What it should return.
+            sample_weight: Weight of each row, `(N,)` or the target's shape.
+
+        Returns:
+            Two tensors of one shape; the second has no graph.
+        """
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """Return the reduced loss: a scalar, or with `reduction="none"` one loss for each row."""
+        return reduce(self.rows(input, target, sample_weight), self.reduction)
+
     def sum_and_weight(
         self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -63,6 +86,8 @@ class Loss(nn.Module, ABC):
         Returns:
             Two scalars; the second has no graph.
         """
+        rows = self.rows(input, target, sample_weight)
+        return rows.loss.sum(), rows.weight.sum()
 
     def posterior(self, input: Tensor) -> Tensor:
         """Return the class probabilities that the trained outputs mean.

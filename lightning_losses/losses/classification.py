@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_losses.functional import _posterior
-from lightning_losses.functional._phi import Phi
 from lightning_losses.functional._pipeline import (
     ClassFactors,
+    Formula,
     Options,
     PerClass,
+    Reduction,
     RowLoss,
+    Task,
+    check_support,
     class_factors,
-    reduce,
+    may_look,
     row_loss,
     settings_from,
+    warn_if_probabilities,
 )
+from lightning_losses.functional._prior import log_prior, prior_from_counts
 from lightning_losses.functional.classification import (
     CrossEntropy,
     Focal,
     GeneralizedCrossEntropy,
+    LogitAdjusted,
     Poly1,
     ProbMAE,
     ReverseCrossEntropy,
@@ -34,58 +40,96 @@ from lightning_losses.losses.base import Loss, Prediction
 
 
 class ClassificationLoss(Loss):
-    """A loss that is a function of the log-likelihood of the true class.
+    """A loss on class probabilities, given by logits.
 
     Args:
-        phi: The function.
+        formula: The loss as a function of the log-likelihood of the true class, or an extra one.
         alpha: See `focal_loss`.
+        shift: What is added to each logit, on the scale of `task`.
+        constant: What an extra loss knows of the classes.
         **options: See [`Options`][lightning_losses.functional.Options].
 
     Raises:
-        ValueError: An option is not allowed.
+        ValueError: An option is not allowed, or this loss does not take it; the message says why.
         TypeError: An option is unknown.
     """
 
     weight: Tensor | None
     pos_weight: Tensor | None
     class_alpha: Tensor | None
-    default_task: ClassVar[str] = "multiclass"
+    class_shift: Tensor | None
+    class_constant: Tensor | None
+    default_task: ClassVar[Task] = "multiclass"
+    unsupported: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, phi: Phi, *, alpha: PerClass | float | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self,
+        formula: Formula,
+        *,
+        alpha: PerClass | float | None = None,
+        shift: Tensor | None = None,
+        constant: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> None:
         super().__init__()
         given: dict[str, Any] = {"task": self.default_task, **options}
+        check_support(type(self).__name__, formula, given)
         weight, pos_weight = given.pop("weight", None), given.pop("pos_weight", None)
-        self.phi = phi
+        self.phi = formula
         self.settings = settings_from(type(self).__name__, given)
         factors = class_factors(self.settings.task, weight, pos_weight, alpha)
         self.register_buffer("weight", factors.weight, persistent=False)
         self.register_buffer("pos_weight", factors.pos_weight, persistent=False)
         self.register_buffer("class_alpha", factors.alpha, persistent=False)
+        self.register_buffer("class_shift", shift, persistent=False)
+        self.register_buffer("class_constant", constant, persistent=False)
+        self._input_seen = False
 
     @property
-    def task(self) -> str:  # type: ignore[override]
+    def task(self) -> Task:  # type: ignore[override]
         """The task that the loss was made for."""
         return self.settings.task
 
-    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """Return the reduced loss: a scalar, or with `reduction="none"` one loss for each row."""
-        return reduce(self._rows(input, target, sample_weight), self.settings.reduction)
+    @property
+    def reduction(self) -> Reduction:
+        """`"mean"`, `"sum"` or `"none"`."""
+        return self.settings.reduction
 
-    def sum_and_weight(
-        self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and what the mean divides it by."""
-        rows = self._rows(input, target, sample_weight)
-        return rows.loss.sum(), rows.weight.sum()
+    def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
+        """Return the weighted loss of each row and what it adds to the denominator of the mean."""
+        if may_look(input) and not self._input_seen:
+            self._input_seen = True
+            warn_if_probabilities(self.settings, input)
+        return row_loss(self.phi, self.settings, self._factors, input, target, sample_weight)
 
-    def posterior(self, input: Tensor) -> Tensor:
-        """Return the class probabilities that the trained `input` means, of its shape (one logit: `P(1|x)`)."""
-        if not _posterior.has_posterior(self.phi):
-            raise TypeError(
-                f"{type(self).__name__} has no posterior: its minimum puts all probability on one class, "
-                "so the outputs do not tell how likely the others are"
-            )
-        return _posterior.posterior(self.phi, self.settings, self._factors, input)
+    def posterior(
+        self,
+        input: Tensor,
+        prior: Tensor | Sequence[float] | None = None,
+        train_prior: Tensor | Sequence[float] | None = None,
+    ) -> Tensor:
+        """Return the class probabilities that the trained outputs mean: weights, shifts and smoothing are undone.
+
+        Args:
+            input: What the model returns.
+            prior: Base rates where the model is used, if they differ from those it was trained on: `(C,)`, binary
+                `[p0, p1]`, multilabel `P(1)` of each label.
+            train_prior: Base rates that it was trained on; known without it to losses that were given a prior.
+
+        Returns:
+            Probabilities of the input's shape; one logit: `P(1|x)`.
+
+        Raises:
+            TypeError: There are none for this loss; the message says why.
+            ValueError: A prior is not one, or `train_prior` is missing.
+        """
+        if reason := _posterior.why_none(self.phi):
+            raise TypeError(f"{type(self).__name__} has no posterior: {reason}")
+        probabilities = _posterior.posterior(self.phi, self.settings, self._factors, input)
+        if prior is None:
+            return probabilities
+        new, old = log_prior("prior", self.task, prior), self._train_log_prior(train_prior)
+        return _posterior.move_prior(self.task, probabilities, new - old)
 
     def predict(self, input: Tensor) -> Prediction:
         """Return the class (the largest output) and, where there is a posterior, the probabilities."""
@@ -93,14 +137,16 @@ class ClassificationLoss(Loss):
             decision = input.argmax(dim=min(input.dim() - 1, 1))
         else:
             decision = (input > (0 if self.settings.from_logits else 0.5)).long()
-        return Prediction(decision, self.posterior(input) if _posterior.has_posterior(self.phi) else None)
+        return Prediction(decision, None if _posterior.why_none(self.phi) else self.posterior(input))
+
+    def _train_log_prior(self, train_prior: Tensor | Sequence[float] | None) -> Tensor:
+        if train_prior is None:
+            raise ValueError("train_prior must be given with prior: the base rates that the model was trained on")
+        return log_prior("train_prior", self.task, train_prior)
 
     @property
     def _factors(self) -> ClassFactors:
-        return ClassFactors(self.weight, self.pos_weight, self.class_alpha)
-
-    def _rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None) -> RowLoss:
-        return row_loss(self.phi, self.settings, self._factors, input, target, sample_weight)
+        return ClassFactors(self.weight, self.pos_weight, self.class_alpha, self.class_shift, self.class_constant)
 
 
 class CrossEntropyLoss(ClassificationLoss):
@@ -227,3 +273,36 @@ class TaylorCrossEntropyLoss(ClassificationLoss):
 
     def __init__(self, order: int = 2, **options: Unpack[Options]) -> None:
         super().__init__(TaylorCrossEntropy(order), **options)
+
+
+class LogitAdjustedLoss(ClassificationLoss):
+    """Logit-adjusted cross entropy; see [`logit_adjusted_loss`][lightning_losses.functional.logit_adjusted_loss].
+
+    Example:
+        >>> import torch
+        >>> LogitAdjustedLoss(prior=[0.9, 0.1])(torch.zeros(1, 2), torch.tensor([1]))
+        tensor(2.3026)
+    """
+
+    unsupported = LogitAdjusted.unsupported
+
+    def __init__(self, prior: Tensor | Sequence[float], tau: float = 1.0, **options: Unpack[Options]) -> None:
+        log = log_prior("prior", options.get("task", "multiclass"), prior)
+        super().__init__(LogitAdjusted(tau), shift=tau * log, **options)
+        self.register_buffer("log_prior", log, persistent=False)
+
+    def _train_log_prior(self, train_prior: Tensor | Sequence[float] | None) -> Tensor:
+        return self.log_prior if train_prior is None else super()._train_log_prior(train_prior)
+
+
+class BalancedSoftmaxLoss(LogitAdjustedLoss):
+    """Balanced softmax; see [`balanced_softmax_loss`][lightning_losses.functional.balanced_softmax_loss].
+
+    Example:
+        >>> import torch
+        >>> BalancedSoftmaxLoss(class_counts=[90, 10])(torch.zeros(1, 2), torch.tensor([1]))
+        tensor(2.3026)
+    """
+
+    def __init__(self, class_counts: Tensor | Sequence[Any], **options: Unpack[Options]) -> None:
+        super().__init__(prior_from_counts(options.get("task", "multiclass"), class_counts), **options)

@@ -19,12 +19,14 @@ from lightning_losses.losses.foreign import ForeignLoss, torch_loss
 LossSpec: TypeAlias = "str | Mapping[str, Any] | nn.Module | Callable[[Tensor, Tensor], Tensor]"
 
 LOSSES: dict[str, type[Loss]] = {
+    "balanced_softmax": classification.BalancedSoftmaxLoss,
     "bce": classification.BinaryCrossEntropyLoss,
     "ce": classification.CrossEntropyLoss,
     "focal": classification.FocalLoss,
     "gce": classification.GeneralizedCrossEntropyLoss,
     "huber": regression.HuberLoss,
     "l1": regression.L1Loss,
+    "logit_adjusted": classification.LogitAdjustedLoss,
     "mse": regression.MSELoss,
     "poly1": classification.Poly1Loss,
     "prob_mae": classification.ProbMAELoss,
@@ -90,6 +92,8 @@ def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
         name, given = name_and_arguments("loss", {**ALIASES[name], **given})
     cls = LOSSES[choice("loss", name, list_losses())]
     unknown_arguments(f"loss {name!r}", given, argument_names(cls))
+    if missing := [name for name in required_arguments(cls) if given.get(name) is None]:
+        raise TypeError(f"loss {name!r} needs {', '.join(missing)}")
     return cls(**given)
 
 
@@ -109,6 +113,12 @@ def argument_names(cls: type[nn.Module]) -> tuple[str, ...]:
     """Return the names of the arguments of a loss, the shared options included."""
     own = tuple(name for name in inspect.signature(cls).parameters if name != "options")
     return own + (tuple(Options.__annotations__) if issubclass(cls, ClassificationLoss) else ())
+
+
+def required_arguments(cls: type[nn.Module]) -> list[str]:
+    """Return the names of the arguments that have no default."""
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
 
 
 def _as_loss(loss: object) -> Loss | ForeignLoss:

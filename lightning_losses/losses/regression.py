@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lightning_losses._validation import choice
-from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, reduce
+from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss
 from lightning_losses.functional.regression import (
     Difference,
     absolute_error,
@@ -31,18 +31,16 @@ class RegressionLoss(Loss):
     def __init__(self, elementwise: Difference, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.elementwise = elementwise
-        self.reduction = choice("reduction", reduction, REDUCTIONS)
+        self._reduction = choice("reduction", reduction, REDUCTIONS)
 
-    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """Return the reduced loss: a scalar, or with `reduction="none"` one loss for each element."""
-        return reduce(element_loss(self.elementwise, input, target, sample_weight), self.reduction)
+    @property
+    def reduction(self) -> Reduction:
+        """`"mean"`, `"sum"` or `"none"`."""
+        return self._reduction
 
-    def sum_and_weight(
-        self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and the sum of the weights."""
-        rows = element_loss(self.elementwise, input, target, sample_weight)
-        return rows.loss.sum(), rows.weight.sum()
+    def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
+        """Return the weighted loss of each element and what it adds to the denominator of the mean."""
+        return element_loss(self.elementwise, input, target, sample_weight)
 
 
 class MSELoss(RegressionLoss):

@@ -1,0 +1,172 @@
+"""The trainer's callbacks, and the one that collects the history."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+
+from lightning_losses.app.data import Task
+from lightning_losses.app.files import write_csv
+from lightning_losses.app.tables import EpochTable, say
+
+# the metric by which a task's epochs are compared
+OWN_METRIC: dict[Task, str] = {
+    "binary": "val/auroc",
+    "multiclass": "val/accuracy",
+    "multilabel": "val/auroc",
+    "regression": "val/loss",
+}
+
+
+def build_callbacks(mapping: Mapping[str, Any], task: Task, logged: set[str], folder: Path) -> list[Callback]:
+    """Build the callbacks of the config group `callbacks`.
+
+    Args:
+        mapping: The blocks `early_stopping`, `checkpoint`, `lr_monitor`, `progress_bar` (each may be None) and
+            `epoch_table`.
+        task: Decides what `monitor: auto` and `mode: auto` are.
+        logged: Names that can be monitored.
+        folder: The run's.
+
+    Returns:
+        The callbacks, the history first.
+
+    Raises:
+        ValueError: A monitored name is not logged.
+    """
+    stopping, checkpoint = (_resolve(key, mapping.get(key), task, logged) for key in ("early_stopping", "checkpoint"))
+    monitored = (checkpoint or {}).get("monitor") or (stopping or {}).get("monitor") or _own_metric(task, logged)
+    penalised = any(name.startswith("train/regularizer/") for name in logged)
+    table = EpochTable(_column(monitored), penalised)
+    callbacks: list[Callback] = [History(folder / "history.csv", table, **mapping["epoch_table"])]
+    if stopping:
+        callbacks.append(EarlyStopping(**stopping))
+    if checkpoint:
+        callbacks.append(ModelCheckpoint(dirpath=folder / "checkpoints", **checkpoint))
+    if mapping.get("lr_monitor"):
+        callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
+    callbacks.extend(_progress_bar(mapping.get("progress_bar")))
+    return callbacks
+
+
+def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[str]) -> dict[str, Any] | None:
+    """Put the task's own metric in the place of `auto`."""
+    if block is None:
+        return None
+    block = dict(block)
+    own = _own_metric(task, logged)
+    if block["monitor"] == "auto":
+        block["monitor"] = own
+    if block["mode"] == "auto":
+        block["mode"] = _mode(block["monitor"] or own)
+    if block["monitor"] is not None and block["monitor"] not in logged:
+        raise ValueError(
+            f"callbacks.{key}.monitor={block['monitor']} is not logged (logged: {', '.join(sorted(logged))})"
+        )
+    return block
+
+
+def _own_metric(task: Task, logged: set[str]) -> str:
+    """Return the task's own metric, or what there is of accuracy and loss where the loss has no probabilities."""
+    return next(name for name in (OWN_METRIC[task], "val/accuracy", "val/loss") if name in logged)
+
+
+def _mode(name: str) -> str:
+    lower_is_better = ("loss", "objective", "error", "mse", "mae", "regularizer")
+    return "min" if any(part in name for part in lower_is_better) else "max"
+
+
+def _progress_bar(block: Mapping[str, Any] | None) -> list[Callback]:
+    if block is None:
+        return []
+    arguments = dict(block)
+    enabled = arguments.pop("enabled")
+    return [RichProgressBar(**arguments)] if (sys.stdout.isatty() if enabled == "auto" else enabled) else []
+
+
+class History(Checkpoint):
+    """One row an epoch: on the screen, in `history.csv`, and in checkpoints, so that a resumed run goes on with it.
+
+    The row of an epoch has `epoch`, the training values under their own names, the validation values with `val_` before
+    them, the learning rate `lr` and the `seconds` it took. It is a `Checkpoint` because Lightning calls those last,
+    when all metrics of the epoch are known.
+
+    Args:
+        path: Where to write.
+        screen: Prints the rows.
+        every_n_steps: Print a line with the loss every so many steps too; None prints rows only.
+    """
+
+    def __init__(self, path: Path, screen: EpochTable, every_n_steps: int | None = None) -> None:
+        self.path = path
+        self.screen = screen
+        self.rows: list[dict[str, float]] = []
+        self.every_n_steps = every_n_steps
+        self._started = 0.0
+        self._validated = False
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows so far."""
+        return pd.DataFrame(self.rows)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+        self._validated = False
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Print the loss every `every_n_steps` steps."""
+        if self.every_n_steps and (batch_idx + 1) % self.every_n_steps == 0:
+            step = f"step {batch_idx + 1} of {trainer.num_training_batches}"
+            say(f"epoch {trainer.current_epoch}, {step}: loss {trainer.callback_metrics['train/loss_step']:.4f}")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember that the validation values are this epoch's."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the epoch's row."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        stages = ("train/", "val/") if self._validated else ("train/",)
+        values = {_column(name): logged[name] for stage in stages for name in logged if name.startswith(stage)}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.perf_counter() - self._started
+        self.rows.append({"epoch": trainer.current_epoch, **values, "lr": float(rate), "seconds": round(seconds, 3)})
+        if trainer.is_global_zero:
+            write_csv(self.path, self.table)
+        self.screen.print(self.rows[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the rows in checkpoints."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the rows of the run that is resumed."""
+        self.rows = list(state_dict["rows"])
+
+
+def _column(name: str) -> str:
+    """Return the history's name of a logged value: `train/loss` -> `loss`, `val/loss` -> `val_loss`."""
+    return name.removeprefix("train/").replace("val/", "val_")

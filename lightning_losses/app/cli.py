@@ -1,0 +1,63 @@
+"""The command `lightning-losses`, a Hydra app. Nothing slow is imported before a run begins."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lightning_losses.app.errors import one_line
+from lightning_losses.app.help import help_text
+from lightning_losses.config import CONFIG_MODULE, CONFIG_NAME
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+
+def main() -> None:
+    """Run the command; an error is one line on stderr and exit status 1, with `HYDRA_FULL_ERROR=1` a traceback."""
+    if {"--help", "-h"}.intersection(sys.argv):
+        print(help_text())
+    elif os.environ.get(FULL_ERROR) == "1":
+        _run_hydra(_job)
+    else:
+        _run_with_short_errors()
+
+
+def _run_with_short_errors() -> None:
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises its own errors instead of printing their traceback
+    try:
+        with _one_line_errors():
+            # a second time inside: before Hydra passes an error of the job on, it prints all overrides
+            _run_hydra(_one_line_errors()(_job))
+    finally:
+        del os.environ[FULL_ERROR]
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        sys.exit(f"lightning-losses: {one_line(error)} [{FULL_ERROR}=1 shows more]")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
+    hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, version_base="1.3")(job)()
+
+
+def _job(cfg: DictConfig) -> float | None:
+    """Train once; the monitored metric is what a Hydra sweeper optimises."""
+    from lightning_losses.app.training import train
+
+    run = train(cfg, HydraConfig.get().runtime.output_dir)
+    if run.result["status"] == "interrupted":
+        sys.exit(INTERRUPTED)
+    return run.result["checkpoint"]["score"]

@@ -1,0 +1,97 @@
+"""What every kind of data hands over: three parts in memory, the task, names and what was done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+class Part(NamedTuple):
+    """Rows of one part: `x` (N, F) float32; `y` as `as_target` makes it."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory, split into parts.
+
+    Args:
+        task: What the target is.
+        parts: `train`, `val` and, where there is one, `test`.
+        features: One name per column of `x`.
+        targets: The classes (binary: negative, positive; multiclass), the labels (multilabel) or the target columns.
+        notes: What was done to the data, a line each.
+        baselines: Score functions (N, F) -> (N,) to report beside the model; binary only.
+        target_scale: Mean and standard deviation that a regression target was standardised with, (outputs,) each.
+
+    Raises:
+        ValueError: The training part misses a class, or a binary validation or test part holds one class only.
+    """
+
+    task: Task
+    parts: Mapping[str, Part]
+    features: Sequence[str]
+    targets: Sequence[str]
+    notes: Sequence[str] = ()
+    baselines: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    target_scale: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for name, part in self.parts.items():
+            if not len(part.y):
+                raise ValueError(f"the {name} part is empty: give more rows or other fractions in data")
+            if self.task in ("binary", "multiclass"):
+                self._check_classes(name, part)
+
+    def _check_classes(self, name: str, part: Part) -> None:
+        missing = [target for target, count in zip(self.targets, self.counts(part), strict=True) if not count]
+        if missing and (name == "train" or self.task == "binary"):
+            raise ValueError(
+                f"the {name} part ({len(part.y)} rows) holds no row of class {', '.join(map(repr, missing))}: "
+                "give more rows, larger fractions, or data.split=stratified"
+            )
+
+    @property
+    def inputs(self) -> int:
+        """Number of features."""
+        return self.parts["train"].x.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs a model needs: 1 (binary), classes, labels or target columns."""
+        return 1 if self.task == "binary" else len(self.targets)
+
+    def counts(self, part: Part) -> list[int]:
+        """Rows of each class, or positive rows of each label."""
+        if self.task == "multilabel":
+            return part.y.sum(0).tolist()
+        return torch.bincount(part.y.flatten(), minlength=len(self.targets)).tolist()
+
+
+def as_target(task: Task, values: npt.NDArray[Any]) -> Tensor:
+    """Return labels in the shape of the task: multiclass (N,), else (N, outputs); floats for regression alone."""
+    y = torch.tensor(values, dtype=torch.float32 if task == "regression" else torch.int64)
+    return y if task == "multiclass" else y.reshape(len(values), -1)
+
+
+def make_parts(x: npt.NDArray[Any], y: Tensor, rows: Mapping[str, npt.NDArray[np.intp]]) -> dict[str, Part]:
+    """Return the parts that hold the given rows of `x` and `y`."""
+    features = torch.tensor(x, dtype=torch.float32)
+    return {name: Part(features[index], y[index]) for name, index in rows.items()}
+
+
+def check_task(given: Task | None, found: Task) -> Task:
+    """Return `found`, or raise where the user asked for another task."""
+    if given not in (None, found):
+        raise ValueError(f"task={given}: these data are {found}")
+    return found

@@ -1,0 +1,109 @@
+"""Batches of rows that lie in memory, taken by index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_losses._validation import positive
+from lightning_losses.app.data.base import Dataset, Part
+
+
+class RowOrder:
+    """Row numbers in an order that depends on the seed and the epoch alone.
+
+    Args:
+        count: Number of rows.
+        shuffle: A new order every epoch; then every rank gets equally many rows, and at most ranks - 1 are left out.
+        seed: Of the order.
+        rank: Of this process.
+        ranks: Number of processes.
+    """
+
+    def __init__(self, count: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        self.count, self.shuffle, self.seed = count, shuffle, seed
+        self.rank, self.ranks = rank, ranks
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's order; Lightning calls it, also when a run is resumed."""
+        self.epoch = epoch
+
+    def rows(self) -> Tensor:
+        """Return the row numbers of this rank."""
+        if not self.shuffle:
+            return torch.arange(self.rank, self.count, self.ranks)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.count, generator=generator)
+        return order[: self.count // self.ranks * self.ranks][self.rank :: self.ranks]
+
+
+class BatchSampler:
+    """Row numbers of one batch after another."""
+
+    def __init__(self, sampler: RowOrder, batch_size: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.sampler.rows().split(self.batch_size))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler.rows()) / self.batch_size)
+
+
+class BatchLoader:
+    """Batches `(x[rows], y[rows])`: one indexing operation each, no worker, no collation.
+
+    Its attributes are named as those of torch's DataLoader, so that Lightning finds `batch_sampler.sampler.set_epoch`.
+    """
+
+    def __init__(self, part: Part, batch_sampler: BatchSampler) -> None:
+        self.part = part
+        self.batch_sampler = batch_sampler
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((self.part.x[rows], self.part.y[rows]) for rows in self.batch_sampler)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class InMemoryData(L.LightningDataModule):
+    """The parts of a data set as batches.
+
+    Args:
+        dataset: The data.
+        batch_size: Rows of a training batch.
+        eval_batch_size: Rows of a validation or test batch.
+        seed: Of the order of the training rows.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int = 100, eval_batch_size: int = 1000, seed: int = 0) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.batch_size = int(positive("data.batch_size", batch_size))
+        self.eval_batch_size = int(positive("data.eval_batch_size", eval_batch_size))
+        self.seed = seed
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches in a new order every epoch."""
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Batches in the rows' own order."""
+        return self._loader("val", self.eval_batch_size, shuffle=False)
+
+    def test_dataloader(self) -> BatchLoader:
+        """Batches in the rows' own order."""
+        return self._loader("test", self.eval_batch_size, shuffle=False)
+
+    def _loader(self, name: str, batch_size: int, *, shuffle: bool) -> BatchLoader:
+        part = self.dataset.parts[name]
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        order = RowOrder(len(part.y), shuffle=shuffle, seed=self.seed, rank=rank, ranks=ranks)
+        return BatchLoader(part, BatchSampler(order, batch_size))

@@ -1,0 +1,164 @@
+"""A table from the user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lightning_losses._validation import nearest
+from lightning_losses.app.data.base import Dataset, Task, as_target, make_parts
+from lightning_losses.app.data.columns import encode, numbers_in, refuse_holes
+from lightning_losses.app.data.split import split_rows
+from lightning_losses.app.data.target import read_target
+
+
+def csv(
+    task: Task | None = None,
+    *,
+    path: str,
+    target: str | Sequence[str],
+    positive: str | None = None,
+    features: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    separator: str = ",",
+    na_values: Sequence[str] = ("?",),
+    strict: bool = False,
+    max_classes: int = 20,
+    max_categories: int | None = 50,
+    scale_target: bool = True,
+    split: str = "stratified",
+    group: str | None = None,
+    time: str | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Read a CSV file with one row a sample and a header.
+
+    Columns of numbers: holes take the training part's median and get an indicator column, then all are standardised.
+    Columns of text: one-hot encoded. All statistics come from the training part. The notes say what was done.
+
+    Args:
+        task: What the target is. None infers it: text, booleans or at most `max_classes` different whole numbers are
+            classes (two of them: binary), other numbers are regression, several columns of 0 and 1 are multilabel.
+        path: The file; whatever pandas reads, compressed files and addresses included.
+        target: Column to predict, or several.
+        positive: The class that counts as 1 in a binary task; None takes the last one in sorted order.
+        features: Columns to predict from; None takes all others.
+        drop: Columns to leave out.
+        separator: Between the columns.
+        na_values: Texts that stand for a hole, besides pandas' own.
+        strict: Refuse holes and text in a column of numbers instead of repairing them.
+        max_classes: Up to so many different whole numbers count as classes.
+        max_categories: One-hot columns of one text column; the rarest categories share the last. None: no limit.
+        scale_target: Standardise a regression target.
+        split: `stratified`, `random`, `group` or `time`.
+        group: Column that names a row's group, for `split=group`; never a feature.
+        time: Column to sort by, for `split=time`; never a feature.
+        val_fraction: Share of the rows (groups) for validation.
+        test_fraction: Share of the rows (groups) for the test part; 0 leaves it out.
+        seed: Of the split.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty or unreadable, a column is missing, the target does not fit the task, or
+            `strict` found something to repair.
+    """
+    targets = [target] if isinstance(target, str) else list(target)
+    table = read_table(path, separator, na_values)
+    for argument, names in {
+        "data.target": targets,
+        "data.features": features or [],
+        "data.drop": drop,
+        "data.group": [group] if group else [],
+        "data.time": [time] if time else [],
+    }.items():
+        _check_columns(argument, names, table)
+
+    table, notes = _drop_rows_without(table, [*targets, *filter(None, (group, time))], strict)
+    labels = read_target(table[targets], task, positive=positive, max_classes=max_classes)
+    rows = split_rows(
+        len(table),
+        how=split,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        classes=labels.values if labels.task in ("binary", "multiclass") else None,
+        groups=table[group].to_numpy() if group else None,
+        times=_times(table[time]).to_numpy() if time else None,
+    )
+    unused = {*targets, *drop, group, time}
+    used = [name for name in features or table.columns if name not in unused]
+    if not used:
+        raise ValueError(f"data.features: no column is left to predict from (columns: {', '.join(table.columns)})")
+    x, names, encoded = encode(table[used], rows["train"], strict=strict, max_categories=max_categories)
+
+    y = as_target(labels.task, labels.values)
+    scale = None
+    if labels.task == "regression" and scale_target:
+        scale = y[rows["train"]].mean(0), y[rows["train"]].std(0).clamp_min(torch.finfo(y.dtype).tiny)
+        y = (y - scale[0]) / scale[1]
+        shown = ", ".join(
+            f"{name}: mean {mean:g}, sd {sd:g}" for name, mean, sd in zip(labels.names, *scale, strict=True)
+        )
+        notes.append(f"target standardised ({shown}): losses and metrics are in these units")
+    return Dataset(
+        task=labels.task,
+        parts=make_parts(x, y, rows),
+        features=names,
+        targets=labels.names,
+        notes=[*labels.notes, *notes, *encoded],
+        target_scale=scale,
+    )
+
+
+def read_table(path: str, separator: str, na_values: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file; every problem with the file itself is an error that names it."""
+    try:
+        table = pd.read_csv(path, sep=separator, na_values=list(na_values), skipinitialspace=True, low_memory=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"data.path: there is no file {str(Path(path).absolute())!r}") from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"data.path: {path!r} is empty") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"data.path: {path!r} cannot be read as CSV: {error}") from error
+    if table.empty:
+        raise ValueError(f"data.path: {path!r} has a header but no rows")
+    table.columns = table.columns.astype(str)
+    return table
+
+
+def _check_columns(argument: str, names: Sequence[str], table: pd.DataFrame) -> None:
+    for name in names:
+        if name not in table.columns:
+            known = list(table.columns)
+            raise ValueError(f"{argument}: no column {name!r}{nearest(name, known)} (columns: {', '.join(known)})")
+
+
+def _drop_rows_without(table: pd.DataFrame, columns: list[str], strict: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the rows that have no target, group or time."""
+    if strict:
+        refuse_holes(table[columns])
+    kept = table.dropna(subset=columns)
+    if kept.empty:
+        raise ValueError(f"no row has a value in each of the columns {', '.join(columns)}")
+    left_out = len(table) - len(kept)
+    notes = [f"{left_out} rows without {', '.join(columns)} left out"] if left_out else []
+    return kept, notes
+
+
+def _times(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return numbers or dates to sort by."""
+    if pd.api.types.is_numeric_dtype(column):
+        return numbers_in(column)
+    try:
+        return pd.to_datetime(column)
+    except ValueError as error:
+        raise ValueError(f"data.time: column {column.name!r} holds neither numbers nor dates: {error}") from error

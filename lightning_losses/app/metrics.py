@@ -1,0 +1,53 @@
+"""torchmetrics by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import torchmetrics
+import torchmetrics.classification
+import torchmetrics.regression
+
+from lightning_losses._validation import choice, nearest
+
+Metrics: TypeAlias = dict[str, dict[str, torchmetrics.Metric]]
+INPUTS = ("decision", "probabilities")
+
+
+def build_metrics(mapping: Mapping[str, Mapping[str, Any]]) -> Metrics:
+    """Build the metrics of one task.
+
+    Args:
+        mapping: `{key: {name: BinaryAUROC, of: probabilities, ...}}`: `name` is a class of torchmetrics or a dotted
+            path to another, `of` is what of a `Prediction` it sees; the rest are its arguments.
+
+    Returns:
+        `{"decision": {key: metric}, "probabilities": {key: metric}}`, as `ObjectiveModule` takes them.
+
+    Raises:
+        ValueError: An unknown class or `of`.
+    """
+    metrics: Metrics = {kind: {} for kind in INPUTS}
+    for key, spec in mapping.items():
+        if spec is None:
+            continue
+        arguments = dict(spec)
+        kind = choice(f"metrics.{key}.of", arguments.pop("of", None), INPUTS)
+        metrics[kind][key] = _metric_class(key, arguments.pop("name", ""))(**arguments)
+    return metrics
+
+
+def _metric_class(key: str, name: str) -> type[torchmetrics.Metric]:
+    module, _, attribute = name.rpartition(".")
+    places: list[ModuleType] = [torchmetrics.classification, torchmetrics.regression, torchmetrics]
+    if module:
+        places = [importlib.import_module(module)]
+    for place in places:
+        found = getattr(place, attribute, None)
+        if isinstance(found, type):
+            return found
+    known = [known for place in places for known in vars(place) if known[0].isupper()]
+    raise ValueError(f"metrics.{key}.name: torchmetrics has no {name!r}{nearest(name, known)}")

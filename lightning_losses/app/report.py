@@ -1,0 +1,100 @@
+"""What a run prints and leaves in its folder."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+from lightning_losses.app.data import Dataset, InMemoryData
+from lightning_losses.app.data.module import BatchLoader
+from lightning_losses.app.files import write_csv, write_figure, write_json
+from lightning_losses.app.plots import plot_data, plot_history, plot_predictions
+from lightning_losses.app.tables import data_table, layer_table, metric_table, say
+from lightning_losses.module import ObjectiveModule
+from lightning_losses.param_groups import describe_parameters
+
+PACKAGES = ("lightning-losses", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "pandas", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def show_setup(dataset: Dataset, module: ObjectiveModule, optimizer: Optimizer, folder: Path) -> None:
+    """Show the data, the layers and the split of parameters, before anything is trained."""
+    for note in dataset.notes:
+        say(note)
+    say(data_table(dataset))
+    if dataset.inputs == 2 and dataset.task != "regression":
+        write_figure(folder / "data.png", plot_data(dataset))
+    say(layer_table(module.net, dataset.parts["train"].x[:2]))
+    say(str(describe_parameters(module, optimizer.param_groups)))
+    say()
+
+
+def metrics_of(history: pd.DataFrame, epoch: int | None) -> dict[str, float]:
+    """Return the values of an epoch (None: the last) under the names they are logged by."""
+    if history.empty:
+        return {}
+    row = history.iloc[-1] if epoch is None else history[history["epoch"] == epoch].iloc[-1]
+    values = {str(name): float(value) for name, value in row.drop(["epoch", "lr", "seconds"]).dropna().items()}
+    return {
+        f"val/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}": value
+        for name, value in values.items()
+    }
+
+
+def baselines(dataset: Dataset) -> dict[str, dict[str, float]]:
+    """Return what the data's own score functions reach on the rows that judge the model."""
+    return {
+        name: {
+            f"{part}/{metric}": float(function(score(rows.x), rows.y.flatten()))
+            for part, rows in dataset.parts.items()
+            for metric, function in (("auroc", binary_auroc), ("average_precision", binary_average_precision))
+        }
+        for name, score in dataset.baselines.items()
+    }
+
+
+def write_files(
+    folder: Path, result: dict[str, Any], history: pd.DataFrame, module: ObjectiveModule, data: InMemoryData
+) -> None:
+    """Write the numbers and the plots; predictions are those of the test part, if there is one."""
+    write_json(folder / "result.json", result)
+    write_csv(folder / "history.csv", history)
+    if not history.empty:
+        best_epoch = result["checkpoint"]["epoch"] if result["checkpoint"]["monitor"] else None
+        write_figure(folder / "history.png", plot_history(history, best_epoch))
+    name, loader = ("test", data.test_dataloader()) if "test" in data.dataset.parts else ("val", data.val_dataloader())
+    figure = plot_predictions(data.dataset, loader.part, _decisions(module, loader), name)
+    write_figure(folder / "predictions.png", figure)
+
+
+def print_result(folder: Path, result: dict[str, Any]) -> None:
+    """Print the metrics and where everything lies, last."""
+    checkpoint = result["checkpoint"]
+    say()
+    if result["metrics"]:
+        say(metric_table(result["metrics"], result["baselines"]))
+    if checkpoint["monitor"]:
+        say(f"kept: epoch {checkpoint['epoch']}, the best by {checkpoint['monitor']} ({checkpoint['score']:.4f})")
+    if result["status"] == "interrupted":
+        last = checkpoint["last"]
+        say(f"to go on, repeat the command with ckpt_path={last}" if last else "stopped before the first epoch ended")
+    files = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    say(f"{', '.join(files)} in")
+    say(str(folder))
+
+
+@torch.no_grad()
+def _decisions(module: ObjectiveModule, loader: BatchLoader) -> Tensor:
+    module.eval()
+    return torch.cat([module.predict_step((x.to(module.device),), 0).decision.cpu() for x, _ in loader])

@@ -1,0 +1,226 @@
+"""One run: from a config to a trained module and the files of its folder."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_losses.app.callbacks import History, build_callbacks
+from lightning_losses.app.data import Dataset, InMemoryData, build_data
+from lightning_losses.app.metrics import Metrics, build_metrics
+from lightning_losses.app.models import build_model
+from lightning_losses.app.report import baselines, metrics_of, print_result, show_setup, versions, write_files
+from lightning_losses.app.tables import say
+from lightning_losses.losses.registry import get_loss
+from lightning_losses.module import ObjectiveModule
+from lightning_losses.optimizers import build_optimizer
+
+_Callback = TypeVar("_Callback", bound=Callback)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run leaves.
+
+    Attributes:
+        module: The trained module, with the weights of the kept checkpoint.
+        history: One row an epoch.
+        result: The content of `result.json`.
+        folder: Where the files lie.
+    """
+
+    module: ObjectiveModule
+    history: pd.DataFrame
+    result: dict[str, Any]
+    folder: Path
+
+
+def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
+    """Train what a config describes; see `lightning_losses.app.run`."""
+    folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_checkpoint(cfg.ckpt_path)
+    with _quiet_lightning():
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+        data = build_data(_plain(cfg.data), cfg.task)
+        settings = _settings(cfg, data.dataset)
+        metrics = _usable_metrics(settings, data.dataset)
+        module = _build_module(settings, metrics)
+        logged = _logged_names(module, metrics)
+        callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder)
+        trainer = _build_trainer(settings, callbacks, data, folder)
+        if trainer.is_global_zero:
+            show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
+        seconds = _fit(trainer, module, data, cfg.ckpt_path)
+        history = _find(History, callbacks)[0].table
+        checkpoint = _restore_kept(_find(ModelCheckpoint, callbacks), module)
+        result = {
+            "status": "interrupted" if trainer.interrupted else "finished",
+            "metrics": metrics_of(history, checkpoint["epoch"]) | _test(trainer, module, data),
+            "baselines": baselines(data.dataset),
+            "checkpoint": checkpoint,
+            "task": data.dataset.task,
+            "epochs": len(history),
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "seconds": round(seconds, 2),
+            "seed": settings["seed"],
+            "versions": versions(),
+            "config": settings,
+        }
+        if trainer.is_global_zero:
+            write_files(folder, result, history, module, data)
+            print_result(folder, result)
+        return Run(module, history, result, folder)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+
+
+def _check_checkpoint(path: str | None) -> None:
+    if path is not None and not Path(path).is_file():
+        raise FileNotFoundError(f"ckpt_path: there is no file {path!r}")
+
+
+def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
+    """Return the config as plain data, after the data have said what the task and the sizes are."""
+    cfg = cfg.copy()
+    cfg.task = dataset.task
+    cfg.sizes = {"inputs": dataset.inputs, "outputs": dataset.outputs}
+    return _plain(cfg)
+
+
+def _build_module(settings: Mapping[str, Any], metrics: Metrics) -> ObjectiveModule:
+    return ObjectiveModule(
+        build_model(settings["model"]),
+        loss=settings["loss"],
+        regularizer=settings["regularizer"],
+        constraint=settings["constraint"],
+        optimizer=settings["optimizer"],
+        scheduler=settings["scheduler"],
+        metrics=metrics,
+    )
+
+
+def _usable_metrics(settings: Mapping[str, Any], dataset: Dataset) -> Metrics:
+    """Build the task's metrics; those of probabilities only if the loss has a posterior."""
+    name = settings["loss"].get("name") or settings["loss"].get("_target_")
+    if dataset.task == "regression" and "task" in settings["loss"]:
+        raise ValueError(f"loss={name} is for classes, the target is continuous: choose loss=mse, l1, huber, ...")
+    loss = get_loss(settings["loss"])
+    if loss.task != dataset.task:
+        raise ValueError(f"loss={name} is for a {loss.task} target, these data are {dataset.task}")
+    metrics = build_metrics(settings["metrics"][dataset.task] or {})
+    if metrics["probabilities"] and loss.predict(torch.full((1, dataset.outputs), 0.5)).probabilities is None:
+        say(f"metrics left out: {', '.join(metrics.pop('probabilities'))}; loss={name} has no probabilities")
+    return metrics
+
+
+def _build_trainer(
+    settings: Mapping[str, Any], callbacks: list[Callback], data: InMemoryData, folder: Path
+) -> L.Trainer:
+    arguments = dict(settings["trainer"])
+    if (every := arguments["log_every_n_steps"]) is not None:
+        arguments["log_every_n_steps"] = min(every, len(data.train_dataloader()))
+    return L.Trainer(
+        **arguments,
+        default_root_dir=folder,
+        logger=_loggers(settings["logger"], folder),
+        callbacks=callbacks,
+        enable_progress_bar=bool(_find(ProgressBar, callbacks)),
+        enable_model_summary=False,
+    )
+
+
+def _logged_names(module: ObjectiveModule, metrics: Metrics) -> set[str]:
+    """Return what can be monitored."""
+    names = ["loss", "objective", *(name for named in metrics.values() for name in named)]
+    penalties = {f"train/regularizer/{name}" for name in module.objective.regularizers}
+    return {f"{stage}/{name}" for stage in ("train", "val") for name in names} | penalties
+
+
+def _loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
+    loggers: list[Logger] = []
+    if settings["csv"] is not None:
+        loggers.append(CSVLogger(folder, name="", version="", **settings["csv"]))
+    if settings["tensorboard"] is not None:
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", **settings["tensorboard"]))
+    return loggers
+
+
+def _fit(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData, ckpt_path: str | None) -> float:
+    """Train, and return the seconds it took."""
+    interrupt_handler = signal.getsignal(signal.SIGINT)
+    begin = time.perf_counter()
+    say(f"start   {datetime.now():%Y-%m-%d %H:%M:%S}")
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C; it also leaves the signal ignored
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, interrupt_handler)
+    seconds = time.perf_counter() - begin
+    say(f"{'stopped' if trainer.interrupted else 'finish '} {datetime.now():%Y-%m-%d %H:%M:%S}, {seconds:.1f} s")
+    return seconds
+
+
+def _test(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData) -> dict[str, float]:
+    """Return the metrics of the test part, if there is one and the training was not stopped."""
+    if "test" not in data.dataset.parts or trainer.interrupted:
+        return {}
+    trainer.test(module, datamodule=data, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+
+
+def _find(kind: type[_Callback], callbacks: list[Callback]) -> list[_Callback]:
+    return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def _restore_kept(keepers: list[ModelCheckpoint], module: ObjectiveModule) -> dict[str, Any]:
+    """Load the kept checkpoint, if there is one, and say which it is."""
+    if not keepers or not Path(keepers[0].best_model_path).is_file():
+        return {"path": None, "last": None, "epoch": None, "monitor": None, "score": None}
+    keeper = keepers[0]
+    saved = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(saved["state_dict"])
+    return {
+        "path": keeper.best_model_path,
+        "last": keeper.last_model_path or None,
+        "epoch": saved["epoch"],
+        "monitor": keeper.monitor,
+        "score": None if keeper.best_model_score is None else float(keeper.best_model_score),
+    }
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Leave out what Lightning tells every run: devices that are absent, advertisements, that the epochs are over."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # Hydra's files lie in the folder before CSVLogger comes, and it would delete its own metrics.csv only
+            warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+            # Lightning's own use of torch, of which a user can change nothing
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", module="lightning.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

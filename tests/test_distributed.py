@@ -1,0 +1,36 @@
+"""Two ranks learn what one process learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_mixins import ADAMW, SGD, Net, fit, loader, weights
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
+    # forking is safe here: nothing has been started that the children would miss
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork"),
+]
+
+PENALTIES = {"l1": 1e-3, "l2": 1e-2}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "clip", "batch_size", "accumulate", "epochs"),
+    [(SGD, None, 32, 1, 1), (SGD, 0.05, 16, 2, 5), (ADAMW, 0.05, 8, 4, 5)],
+    ids=["2x32", "2x2x16", "2x4x8"],
+)
+def test_two_ranks_learn_what_one_process_learns(
+    optimizer: dict[str, Any], clip: float | None, batch_size: int, accumulate: int, epochs: int
+) -> None:
+    one, two = (Net(optimizer=optimizer, regularizer=PENALTIES) for _ in range(2))
+    options = {"gradient_clip_val": clip, "max_epochs": epochs}
+    alone = fit(one, loader(64), **options)
+    ranks = {"strategy": "ddp_fork", "devices": 2, "accumulate_grad_batches": accumulate}
+    together = fit(two, loader(batch_size), **options, **ranks)
+    torch.testing.assert_close(weights(two), weights(one), rtol=0, atol=1e-6)
+    for name in ("train/loss", "train/objective", "train/regularizer/l1"):
+        torch.testing.assert_close(together.callback_metrics[name], alone.callback_metrics[name])
