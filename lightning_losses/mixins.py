@@ -95,7 +95,7 @@ class _HasObjective(_Base):
         if "objective" in vars(type(self)):
             raise TypeError(f"{type(self).__name__}.objective hides the mixin's own `objective`: rename it")
         super().__init__(*args, **kwargs)
-        self.objective = Objective().bind(self)
+        self.objective = Objective()
         self._ll_window = GradientWindow()
         self._ll_window_step = -1
         self._ll_penalties: dict[str, Tensor] | None = None
@@ -114,6 +114,16 @@ class _HasObjective(_Base):
             optimizer step.
         """
         return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
+
+    def setup(self, stage: str) -> None:
+        """Let the penalties look at the module, which is complete now."""
+        super().setup(stage)
+        self.objective.bind(self)
+
+    def teardown(self, stage: str) -> None:
+        """Watch no layers any more."""
+        super().teardown(stage)
+        self.objective.unbind()
 
     def finish_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Complete the gradients of a step: the mean over the window, and the penalties.
@@ -151,6 +161,8 @@ class _HasObjective(_Base):
 
     def _ll_penalty_values(self) -> dict[str, Tensor]:
         if self._ll_penalties is None:
+            if not self.objective.is_bound:
+                self.objective.bind(self)
             with torch.no_grad():
                 self._ll_penalties = self.objective.penalties()
         return self._ll_penalties
@@ -264,6 +276,7 @@ class LossMixin(_HasObjective):
         self._ll_check_window()
 
     def _ll_step(self, stage: str, batch: Any) -> Terms:
+        self.objective.forget_outputs()
         supervised = self.supervised_step(batch)
         terms = self.compute_objective(*supervised)
         values = {"loss": terms.loss.detach(), "objective": terms.total.detach()}
@@ -286,7 +299,7 @@ class LossMixin(_HasObjective):
         """Return a scalar with the value of the objective and the gradient of the loss summed over the batch."""
         self._ll_check_window()
         self._ll_window_step = self.trainer.global_step
-        summed = self._ll_window.add(terms.loss, terms.weight, lambda weight: self._ll_reduce(weight, "max"))
+        summed = self._ll_window.add(terms.batch_mean, terms.weight, lambda weight: self._ll_reduce(weight, "max"))
         return summed + (terms.total - summed).detach()
 
     def _ll_check_window(self) -> None:

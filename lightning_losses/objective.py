@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses._validation import unknown_arguments
+from lightning_losses.functional._pipeline import RowLoss
 from lightning_losses.losses import ForeignLoss, Loss
 from lightning_losses.losses.registry import LossSpec, get_loss
-from lightning_losses.regularizers import ParameterRegularizer, Regularizer, build_regularizers
+from lightning_losses.regularizers import ActivityRegularizer, ParameterRegularizer, Regularizer, build_regularizers
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Terms:
         loss: The data term, a scalar.
         penalties: The value of each regularizer by its name, scalars.
         weight: What the mean of `loss` was divided by: rows, or the sum of their weights.
+        batch_mean: The part that is a mean over the batch: `loss` and the penalties on outputs.
     """
 
     loss: Tensor
     penalties: dict[str, Tensor]
     weight: Tensor
+    batch_mean: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -65,16 +68,32 @@ class Objective(nn.Module):
         self._bound: tuple[nn.Module, ...] = ()  # in a tuple it is not a submodule, so no cycle of modules arises
 
     def bind(self, module: nn.Module) -> Objective:
-        """Name the module whose parameters the penalties look at.
+        """Name the module that the penalties look at, and watch the layers whose outputs they look at.
 
         Args:
-            module: The network.
+            module: The network, complete.
 
         Returns:
             The objective itself.
+
+        Raises:
+            ValueError: A regularizer names a layer that the module has not.
         """
         self._bound = (module,)
+        for term in self.output_regularizers.values():
+            term.attach(module)
         return self
+
+    def unbind(self) -> None:
+        """Forget the module and watch no layers any more."""
+        self._bound = ()
+        for term in self.output_regularizers.values():
+            term.detach()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the penalties know what to look at."""
+        return bool(self._bound)
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
         """Return the terms at one batch, all differentiable.
@@ -92,26 +111,56 @@ class Objective(nn.Module):
         """
         return self.terms(input, target, sample_weight, self.penalties())
 
-    def terms(self, input: Tensor, target: Tensor, sample_weight: Tensor | None, penalties: dict[str, Tensor]) -> Terms:
-        """Return the mean loss at one batch beside penalties that are already known."""
+    def terms(
+        self, input: Tensor, target: Tensor, sample_weight: Tensor | None, penalties: Mapping[str, Tensor]
+    ) -> Terms:
+        """Return the terms at one batch, with penalties on parameters that are already known."""
         if isinstance(self.loss, Loss):
-            total, weight = self.loss.sum_and_weight(input, target, sample_weight)
-            return Terms(total / weight.where(weight > 0, 1), penalties, weight)
-        rows = torch.tensor(float(len(target) if target.dim() else 1), device=input.device)
-        return Terms(self.loss(input, target, sample_weight), penalties, rows)
+            rows = self.loss.rows(input, target, sample_weight)
+        else:
+            mean = self.loss(input, target, sample_weight)
+            ones = torch.ones(target.shape[:1], device=input.device)
+            rows = RowLoss(mean * ones, ones)
+        weight = rows.weight.sum()
+        divisor = weight.where(weight > 0, 1)
+        loss = rows.loss.sum() / divisor
+        on_outputs = self._output_penalties(rows.weight, divisor)
+        named = {**penalties, **on_outputs}
+        ordered = {name: named[name] for name in self.regularizers}
+        return Terms(loss, ordered, weight, sum(on_outputs.values(), loss))
 
     def penalties(self) -> dict[str, Tensor]:
-        """Return the value of each regularizer by its name."""
-        if not self.regularizers:
-            return {}
-        if not self._bound:
+        """Return the value of each regularizer of parameters by its name."""
+        if self.regularizers and not self.is_bound:
             raise RuntimeError("objective.bind(module) must be called first: penalties look at its parameters")
         return {name: term(*self._bound) for name, term in self.parameter_regularizers.items()}
+
+    def forget_outputs(self) -> None:
+        """Drop what watched layers have returned so far, before a forward that counts."""
+        for term in self.output_regularizers.values():
+            term.pop()
+
+    def _output_penalties(self, weight: Tensor, divisor: Tensor) -> dict[str, Tensor]:
+        """Return means over the batch in which each sample weighs what it weighs in the loss."""
+        sample_weight = weight.reshape(len(weight), -1).sum(dim=1) if weight.dim() else weight.reshape(1)
+        means = {}
+        for name, term in self.output_regularizers.items():
+            values = term.pop()
+            if values is None or values.shape != sample_weight.shape:
+                seen = "no samples" if values is None else f"{len(values)} samples"
+                raise RuntimeError(f"regularizer {name!r} saw {seen} where the loss saw {len(sample_weight)}")
+            means[name] = (values * sample_weight).sum() / divisor
+        return means
 
     @property
     def parameter_regularizers(self) -> dict[str, ParameterRegularizer]:
         """The regularizers that act on parameters."""
         return {name: term for name, term in self.regularizers.items() if isinstance(term, ParameterRegularizer)}
+
+    @property
+    def output_regularizers(self) -> dict[str, ActivityRegularizer]:
+        """The regularizers that act on the outputs of layers."""
+        return {name: term for name, term in self.regularizers.items() if isinstance(term, ActivityRegularizer)}
 
     @property
     def is_exact(self) -> bool:

@@ -195,6 +195,24 @@ def test_constraints_hold_after_every_step() -> None:
         assert (layer.weight.norm(dim=1) <= 0.5 + 1e-6).all()
 
 
+def test_penalties_on_outputs_belong_to_the_mean_over_the_window() -> None:
+    penalty = {"activity": {"name": "activity_l2", "factor": 0.1, "where": "net.1"}}
+    whole, split, by_hand = Net(regularizer=penalty), Net(regularizer=penalty), Net()
+    fit(whole, loader(64))
+    logged = fit(split, loader(16), accumulate_grad_batches=4).callback_metrics
+    x, y, w = rows()
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    row_weight = by_hand.objective.loss.rows(by_hand(x), y, w).weight
+    activity = 0.05 * by_hand.net[:2](x).square().sum(dim=1)
+    mean = (activity * row_weight).sum() / row_weight.sum()
+    (by_hand.objective.loss(by_hand(x), y, w) + mean).backward()
+    optimizer.step()
+    for module in (whole, split):
+        torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+    torch.testing.assert_close(logged["train/regularizer/activity"], mean.detach())
+    assert not split.net[1]._forward_hooks
+
+
 def test_predictions_are_decisions_and_posteriors() -> None:
     module = Net(loss={"name": "focal", "gamma": 2.0})
     x = rows()[0]
