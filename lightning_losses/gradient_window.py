@@ -7,7 +7,7 @@ A window is what one optimizer step learns from: all micro-batches of all ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,6 @@ class GradientWindow:
             torch._foreach_mul_(gradients, factor)
 
 
-def add_penalties_(module: nn.Module, regularizers: Iterable[ParameterRegularizer]) -> None:
-    """Add the gradient of each penalty to `.grad`, once for an optimizer step."""
-    for regularizer in regularizers:
-        regularizer.add_gradient_(module)
+def add_penalties_(module: nn.Module, regularizers: Mapping[str, ParameterRegularizer]) -> dict[str, Tensor]:
+    """Add the gradient of each penalty to `.grad`, once for an optimizer step, and return their values."""
+    return {name: regularizer.add_gradient_(module) for name, regularizer in regularizers.items()}

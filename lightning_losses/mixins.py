@@ -8,14 +8,14 @@ package work, since neither is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_losses._mapping import plain
-from lightning_losses.constraints import build_constraints
+from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.epoch_means import EpochMeans
 from lightning_losses.gradient_window import GradientWindow, add_penalties_
 from lightning_losses.losses.base import Prediction
@@ -23,7 +23,7 @@ from lightning_losses.losses.registry import LossSpec, get_loss, loss_spec
 from lightning_losses.objective import Objective, Terms
 from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec, build_optimizer, build_scheduler, learning_rate_of
 from lightning_losses.param_groups import warn_of_double_decay
-from lightning_losses.regularizers import ProximalL1, build_regularizers
+from lightning_losses.regularizers import ProximalL1, Regularizer, build_regularizers
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule as _Base
@@ -100,6 +100,7 @@ class _HasObjective(_Base):
         self._ll_window_step = -1
         self._ll_penalties: dict[str, Tensor] | None = None
         self._ll_finished = False
+        self._ll_watch: Callable[[Any, Objective], None] | None = None
 
     def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
         """Return the terms at one batch, for a training step of one's own.
@@ -136,7 +137,9 @@ class _HasObjective(_Base):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         divided_by = self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._ll_window.finish(parameters, divided_by, lambda weight: self._ll_reduce(weight, "sum"))
-        add_penalties_(self, self.objective.parameter_regularizers.values())
+        if self._ll_watch is not None:
+            self._ll_watch(self, self.objective)
+        add_penalties_(self, self.objective.parameter_regularizers)
         self._ll_penalties = None
         self._ll_finished = True
 
@@ -381,11 +384,21 @@ class RegularizerMixin(_HasObjective):
         return {name: term for name, term in self.objective.regularizers.items() if hasattr(term, "state_dict")}
 
     def _ll_after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        for term in self.objective.parameter_regularizers.values():
-            if isinstance(term, ProximalL1):
-                term.prox_(self, learning_rate_of(optimizer))
-        for constraint in self._ll_constraints.values():
-            constraint(self)
+        apply_after_step(self, optimizer, self.objective.regularizers.values(), self._ll_constraints.values())
+
+
+def apply_after_step(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    regularizers: Iterable[Regularizer],
+    constraints: Iterable[Constraint],
+) -> None:
+    """Apply what follows an optimizer step: the soft thresholds of proximal penalties, then projections."""
+    for term in regularizers:
+        if isinstance(term, ProximalL1):
+            term.prox_(module, learning_rate_of(optimizer))
+    for constraint in constraints:
+        constraint(module)
 
 
 class OptimizerMixin(_Base):

@@ -45,11 +45,11 @@ SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 ADAMW = {"name": "adamw", "lr": 0.01, "weight_decay": 0.0}
 
 
-def fit(module: LightningModule, data: Any, **trainer: Any) -> Trainer:
+def fit(module: LightningModule, data: Any, val_dataloaders: Any = None, **trainer: Any) -> Trainer:
     options = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     runner = Trainer(**{**options, **quiet, **trainer})
-    runner.fit(module, data)
+    runner.fit(module, data, val_dataloaders)
     return runner
 
 
