@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lightning_losses.module import ObjectiveModule
+from tests.programs import fsdp2
 from tests.test_mixins import ADAMW, SGD, Net, fit, loader, weights
 
 pytestmark = [
@@ -34,3 +40,20 @@ def test_two_ranks_learn_what_one_process_learns(
     torch.testing.assert_close(weights(two), weights(one), rtol=0, atol=1e-6)
     for name in ("train/loss", "train/objective", "train/regularizer/l1"):
         torch.testing.assert_close(together.callback_metrics[name], alone.callback_metrics[name])
+
+
+def test_sharded_parameters_learn_what_whole_ones_learn(tmp_path: Path) -> None:
+    result = tmp_path / "sharded.pt"
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, fsdp2.__file__, str(result)]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    sharded = torch.load(result, weights_only=True)
+    module, trainer = fsdp2.train(ObjectiveModule, 64, gradient_clip_val=0.05)
+    for name, parameter in module.net.named_parameters():
+        torch.testing.assert_close(sharded["weights"][name], parameter.detach(), rtol=0, atol=1e-6)
+    for name in ("train/loss", "train/objective", "train/regularizer/l1", "train/regularizer/l2"):
+        torch.testing.assert_close(sharded["logged"][name], trainer.callback_metrics[name])
