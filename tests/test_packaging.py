@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import site
 import subprocess
@@ -42,10 +41,7 @@ hydra: {searchpath: [pkg://lightning_losses.conf], output_subdir: null, run: {di
 
 
 def run(*command, cwd):
-    """The output of `command`, run without this checkout on Python's path."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    words = list(map(str, command))
-    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=cwd, env=environment)
+    done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
