@@ -18,10 +18,17 @@ from lightning_losses._mapping import plain
 from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.epoch_means import EpochMeans
 from lightning_losses.gradient_window import GradientWindow, add_penalties_
-from lightning_losses.losses.base import Prediction
+from lightning_losses.losses import GHMLoss, Prediction
 from lightning_losses.losses.registry import LossSpec, get_loss, loss_spec
 from lightning_losses.objective import Objective, Terms
-from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec, build_optimizer, build_scheduler, learning_rate_of
+from lightning_losses.optimizers import (
+    OptimizerSpec,
+    SchedulerSpec,
+    build_optimizer,
+    build_scheduler,
+    check_resumable,
+    learning_rate_of,
+)
 from lightning_losses.param_groups import warn_of_double_decay
 from lightning_losses.regularizers import ProximalL1, Regularizer, build_regularizers
 
@@ -33,6 +40,7 @@ else:
 
 STAGES = ("train", "val", "test")
 _STATE_KEY = "lightning_losses"
+_LOSS_PREFIX = "objective.loss."
 
 
 class Supervised(NamedTuple):
@@ -278,6 +286,26 @@ class LossMixin(_HasObjective):
         super().on_train_end()
         self._ll_check_window()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what the loss has learned or counted under a key of its own, so that another loss can load the rest."""
+        super().on_save_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
+        running = self.objective.loss.running_state() if isinstance(self.objective.loss, GHMLoss) else {}
+        if own or running:
+            kind = type(self.objective.loss).__name__
+            checkpoint.setdefault(_STATE_KEY, {})["loss"] = {"kind": kind, "weights": own, "running": running}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what the loss has learned or counted; another loss starts anew."""
+        super().on_load_checkpoint(checkpoint)
+        saved = checkpoint.get(_STATE_KEY, {}).get("loss", {})
+        fresh = {name: value for name, value in self.state_dict().items() if name.startswith(_LOSS_PREFIX)}
+        same = saved.get("kind") == type(self.objective.loss).__name__
+        checkpoint["state_dict"] |= saved["weights"] if same else fresh
+        if same and isinstance(self.objective.loss, GHMLoss):
+            self.objective.loss.load_running_state(saved["running"])
+
     def _ll_step(self, stage: str, batch: Any) -> Terms:
         self.objective.forget_outputs()
         supervised = self.supervised_step(batch)
@@ -368,17 +396,17 @@ class RegularizerMixin(_HasObjective):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what regularizers remember, such as the weights that training started from."""
         super().on_save_checkpoint(checkpoint)
-        states = {name: term.state_dict() for name, term in self._ll_stateful().items()}
+        states = {name: {"kind": term.name, "state": term.state_dict()} for name, term in self._ll_stateful().items()}
         if states:
-            checkpoint[_STATE_KEY] = states
+            checkpoint.setdefault(_STATE_KEY, {})["regularizers"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what regularizers remember; a term of another name or kind starts anew."""
         super().on_load_checkpoint(checkpoint)
-        states = checkpoint.get(_STATE_KEY, {})
+        states = checkpoint.get(_STATE_KEY, {}).get("regularizers", {})
         for name, term in self._ll_stateful().items():
-            if name in states:
-                term.load_state_dict(states[name])
+            if name in states and states[name]["kind"] == term.name:
+                term.load_state_dict(states[name]["state"])
 
     def _ll_stateful(self) -> dict[str, Any]:
         return {name: term for name, term in self.objective.regularizers.items() if hasattr(term, "state_dict")}
@@ -435,7 +463,20 @@ class OptimizerMixin(_Base):
         super().__init__(*args, **kwargs)
         self._ll_optimizer = optimizer
         self._ll_scheduler = scheduler
+        self._ll_saved_optimizers: list[Mapping[str, Any]] = []
         _remember(self, optimizer=optimizer, scheduler=scheduler)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the saved optimizer states until there are optimizers to compare them with."""
+        super().on_load_checkpoint(checkpoint)
+        self._ll_saved_optimizers = checkpoint.get("optimizer_states", [])
+
+    def on_fit_start(self) -> None:
+        """Say what differs if a checkpoint's parameter groups do not fit, before the trainer restores them."""
+        super().on_fit_start()
+        for optimizer, state in zip(self.trainer.optimizers, self._ll_saved_optimizers, strict=False):
+            check_resumable(optimizer, state)
+        self._ll_saved_optimizers = []
 
     def _ll_scheduler_steps(self) -> int | None:
         """Return how often the scheduler will step in the whole run, if that is known."""

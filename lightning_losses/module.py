@@ -14,6 +14,7 @@ from lightning_losses.losses import Prediction
 from lightning_losses.losses.registry import LossSpec
 from lightning_losses.mixins import STAGES, ObjectiveMixin, Supervised
 from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec
+from lightning_losses.parameters import assign_roles
 
 
 class ObjectiveModule(ObjectiveMixin, LightningModule):
@@ -29,6 +30,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         metrics: `{"decision": {name: metric}, "probabilities": {name: metric}}`, torchmetrics that look at what the
             model decides, or at how likely it says the classes are; logged for every stage as `{stage}/{name}`.
         exact: See `LossMixin`.
+        roles: Roles of parameters by glob, where `parameter_roles` would decide otherwise; names begin with `net.`.
 
     Raises:
         ValueError: A name is unknown, or an argument is not allowed.
@@ -51,6 +53,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         scheduler: SchedulerSpec = None,
         metrics: Mapping[str, Mapping[str, Metric]] | None = None,
         exact: bool = True,
+        roles: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             loss=loss,
@@ -61,6 +64,8 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
             exact=exact,
         )
         self.net = net
+        if roles:
+            assign_roles(self, roles)
         self._ll_metrics = nn.ModuleDict(
             {f"{stage}/{kind}": metric for stage in STAGES for kind, metric in _collections(metrics or {}).items()}
         )

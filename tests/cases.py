@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 import lightning_losses as ll
 from tests import oracles
 
@@ -58,6 +61,26 @@ REGRESSION: dict[str, RegressionCase] = {
     "quantile": RegressionCase(oracles.quantile, ({}, {"q": 0.9})),
 }
 
+# Losses of another form, which have tests of their own, with the arguments that they need for three classes.
+EXTRA: dict[str, dict[str, Any]] = {
+    "adaptive_log_softmax": {"in_features": 4, "n_classes": 3, "cutoffs": [1]},
+    "asymmetric": {},
+    "balanced_softmax": {"class_counts": [60, 30, 10]},
+    "bi_tempered": {},
+    "combined": {"terms": {"nce": 1.0, "rce": 0.1}},
+    "cosine_similarity": {},
+    "forward_correction": {"transition": [[0.8, 0.1, 0.1], [0.0, 1.0, 0.0], [0.3, 0.1, 0.6]]},
+    "ghm": {},
+    "hinge": {},
+    "kl_div": {},
+    "ldam": {"class_counts": [60, 30, 10]},
+    "logit_adjusted": {"prior": [0.6, 0.3, 0.1]},
+    "mape": {},
+    "nce": {},
+    "nfl": {},
+    "nll": {},
+}
+
 NAMES = [name for name in ll.list_losses() if name in CASES]
 BY_TASK = [(name, task) for name in NAMES for task in CASES[name].tasks]
 VARIANTS = [(name, arguments) for name in NAMES for arguments in CASES[name].variants]
@@ -66,3 +89,17 @@ MULTICLASS = [name for name, task in BY_TASK if task == "multiclass"]
 
 REGRESSION_NAMES = [name for name in ll.list_losses() if name in REGRESSION]
 REGRESSION_VARIANTS = [(name, arguments) for name in REGRESSION_NAMES for arguments in REGRESSION[name].variants]
+
+# For the four classes or labels of `batch`.
+WEIGHT = {"multiclass": [0.5, 1.0, 2.0, 3.0], "binary": [0.5, 3.0], "multilabel": [0.5, 1.0, 2.0, 3.0]}
+
+
+def batch(task: str, *, soft: bool = False, rows: int = 8, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Return logits and targets: class indices, labels 0 and 1, or probabilities if `soft`."""
+    generator = torch.Generator().manual_seed(4)
+    z = (3 * torch.randn(rows, 4, generator=generator, dtype=torch.float64)).to(dtype)
+    y = torch.rand(rows, 4, generator=generator, dtype=torch.float64).to(dtype)
+    if task == "multiclass":
+        return z, y.softmax(1) if soft else y.argmax(1)
+    y = y if soft else y.round()
+    return (z[:, 0], y[:, 0]) if task == "binary" else (z, y)

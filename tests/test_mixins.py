@@ -45,11 +45,13 @@ SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 ADAMW = {"name": "adamw", "lr": 0.01, "weight_decay": 0.0}
 
 
-def fit(module: LightningModule, data: Any, val_dataloaders: Any = None, **trainer: Any) -> Trainer:
+def fit(
+    module: LightningModule, data: Any, val_dataloaders: Any = None, ckpt_path: Path | None = None, **trainer: Any
+) -> Trainer:
     options = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     runner = Trainer(**{**options, **quiet, **trainer})
-    runner.fit(module, data, val_dataloaders)
+    runner.fit(module, data, val_dataloaders, ckpt_path=ckpt_path, weights_only=True)
     return runner
 
 
@@ -230,6 +232,33 @@ def test_checkpoints_are_plain_data_and_survive_a_change_of_loss(tmp_path: Path)
     other = Net(loss="sce")
     other.load_state_dict(checkpoint["state_dict"])
     torch.testing.assert_close(weights(other), weights(module), rtol=0, atol=0)
+
+
+GHM = {"name": "ghm", "task": "multilabel"}
+ADAPTIVE = {"name": "adaptive_log_softmax", "in_features": CLASSES, "n_classes": 8, "cutoffs": [4]}
+
+
+@pytest.mark.parametrize("loss", [GHM, ADAPTIVE], ids=["running", "learned"])
+def test_what_a_loss_learns_is_restored_with_it_and_left_out_with_another(loss: dict[str, Any], tmp_path: Path) -> None:
+    x, y, _ = rows()
+    y = nn.functional.one_hot(y.clamp_min(0), CLASSES) if loss is GHM else y.clamp_min(0)
+    data, path = DataLoader(TensorDataset(x, y), batch_size=16), tmp_path / "run.ckpt"
+    module, again, other = Net(loss=loss), Net(loss=loss), Net(loss="sce")
+    fit(module, data).save_checkpoint(path)
+    fit(again, data, ckpt_path=path)
+    assert again.objective.loss(again(x), y).equal(module.objective.loss(module(x), y))
+    checkpoint = torch.load(path, weights_only=True)
+    other.on_load_checkpoint(checkpoint)
+    other.load_state_dict(checkpoint["state_dict"])
+    assert weights(other).equal(weights(module))
+
+
+def test_resuming_with_other_parameter_groups_is_explained(tmp_path: Path) -> None:
+    fit(Net(), loader(16)).save_checkpoint(tmp_path / "run.ckpt")
+    regrouped = Net(optimizer={**SGD, "rules": {"net.0.*": {"lr": 0.01}}})
+    with pytest.raises(ValueError, match="the checkpoint's optimizer groups are"):
+        fit(regrouped, loader(16), max_epochs=2, ckpt_path=tmp_path / "run.ckpt")
+    fit(Net(), loader(16), max_epochs=2, ckpt_path=tmp_path / "run.ckpt")
 
 
 def test_batches_of_another_form_name_the_method_to_override() -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MulticlassAUROC
 
 from lightning_losses.module import ObjectiveModule
+from lightning_losses.parameters import parameter_roles
 
 
 def data() -> DataLoader:
@@ -74,3 +75,9 @@ def test_a_checkpoint_loads_into_the_class(tmp_path: Path) -> None:
     again = ObjectiveModule.load_from_checkpoint(path, net=nn.Linear(2, 3), weights_only=True)
     assert again.objective.loss.phi == module.objective.loss.phi
     assert again.net.weight.equal(module.net.weight)
+
+
+def test_roles_are_overridden_by_glob() -> None:
+    module = ObjectiveModule(nn.Linear(2, 1), roles={"net.weight": "scale"})
+    assert parameter_roles(module)["net.weight"] == "scale"
+    assert [len(group["params"]) for group in module.configure_optimizers()["optimizer"].param_groups] == [0, 2]

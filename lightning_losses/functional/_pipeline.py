@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, one_hot
+from torch.nn.functional import one_hot
 from typing_extensions import Unpack
 
 from lightning_losses._validation import choice, finite_non_negative, in_interval, unknown_arguments
 from lightning_losses.functional import class_weights
-from lightning_losses.functional._phi import Phi, apply, floored_log
-from lightning_losses.kernels import row_expectation, target_log_likelihood
+from lightning_losses.functional._phi import floored_log
+from lightning_losses.kernels import Phi, apply, element_loss, row_expectation, target_loss
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel"]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -101,6 +101,7 @@ class Settings:
 
 
 SETTING_NAMES = tuple(field.name for field in fields(Settings))
+DEFAULT_SETTINGS = Settings()  # validated once: on small batches that costs as much as the loss
 
 
 class ClassFactors(NamedTuple):
@@ -151,9 +152,10 @@ Formula: TypeAlias = Phi | Extra
 
 def check_support(owner: str, formula: Formula, options: Mapping[str, Any]) -> None:
     """Raise a ValueError with the reason if `options` hold a task or an option that the loss refuses."""
-    for name in options.keys() | {str(options.get("task", "multiclass"))}:
-        if name in formula.unsupported and options.get(name, True) != getattr(Settings, name, None):
-            raise ValueError(f"{owner} does not take {name}: {formula.unsupported[name]}")
+    unsupported: Mapping[str, str] = getattr(formula, "unsupported", {})
+    for name in (options.get("task", "multiclass"), *options):
+        if name in unsupported and options.get(name, True) != getattr(Settings, name, None):
+            raise ValueError(f"{owner} does not take {name}: {unsupported[name]}")
 
 
 def class_factors(
@@ -188,14 +190,9 @@ def class_factors(
     factors = ClassFactors(_factor("weight", weight), _factor("pos_weight", pos_weight), _factor("alpha", alpha))
     if factors.weight is not None and factors.weight.dim() != 1:
         raise ValueError(f"weight must have one dimension, got shape {tuple(factors.weight.shape)}")
-    if (
-        task == "multiclass"
-        and None not in (factors.weight, factors.alpha)
-        and len(factors.weight) != len(factors.alpha)
-    ):
-        raise ValueError(
-            f"weight and alpha must have one number per class, got {len(factors.weight)} and {len(factors.alpha)}"
-        )
+    lengths = [len(factor) for factor in (factors.weight, factors.alpha) if factor is not None and factor.dim()]
+    if task == "multiclass" and len(set(lengths)) > 1:
+        raise ValueError(f"weight and alpha must have one number per class, got {lengths[0]} and {lengths[1]}")
     if task == "binary":
         _check_binary_factors(factors)
     if task != "multiclass" and factors.alpha is not None and bool((factors.alpha > 1).any()):
@@ -227,7 +224,7 @@ def _check_binary_factors(factors: ClassFactors) -> None:
 def settings_from(owner: str, options: Mapping[str, Any]) -> Settings:
     """Validate the options that are not tensors; `owner` is named if one of them is unknown."""
     unknown_arguments(owner, options, SETTING_NAMES)
-    return Settings(**options)
+    return Settings(**options) if options else DEFAULT_SETTINGS
 
 
 def compute(
@@ -289,19 +286,16 @@ def row_loss(
     """
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}")
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    scores = input.to(dtype)
-    factors = ClassFactors(*(None if f is None else f.to(scores) for f in factors))
-    if factors.shift is not None:
-        scores = scores + along_classes("the prior", factors.shift, scores)
+    dtype = _compute_dtype(input)
+    factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))
     if isinstance(formula, Extra):
-        rows = formula.rows(settings, factors, scores, target)
+        rows = formula.rows(settings, factors, input.to(dtype), target)
     elif settings.task != "multiclass":
-        rows = _elementwise(formula, settings, factors, scores, target)
+        rows = _elementwise(formula, settings, factors, input, target)
     elif target.shape == input.shape:
-        rows = _soft_rows(formula, settings, factors, scores, target)
+        rows = _soft_rows(formula, settings, factors, input, target)
     else:
-        rows = _hard_rows(formula, settings, factors, scores, target)
+        rows = _hard_rows(formula, settings, factors, input, target)
     return rows if sample_weight is None else weigh(rows, sample_weight, settings.normalizer)
 
 
@@ -385,12 +379,14 @@ def expected_rows(
     matrix, shape = _as_matrix(scores)
     _check_length(factors, matrix.shape[1])
     if target.shape == scores.shape:
-        share, used, bad = _soft_target(settings, target.to(matrix.dtype))
-        weight = used.to(matrix)
+        share, mask, bad = _soft_target(settings, target.to(matrix.dtype))
     else:
-        index, used, bad = _hard_target(settings, matrix, shape, scores.shape, target)
-        share = one_hot(index.clamp_min(0), matrix.shape[1]).to(matrix)
-        weight = _index_weight(settings, factors, index, used.to(matrix))
+        index, mask, bad = _hard_target(settings, matrix, shape, scores.shape, target)
+        share = one_hot(index, matrix.shape[1]).to(matrix)
+    used = matrix.new_ones(len(matrix), dtype=torch.bool) if mask is None else mask
+    weight = used.to(matrix)
+    if target.shape != scores.shape:
+        weight = _index_weight(settings, factors, index, weight)
     share = _smooth(settings, share)
     by_class = _product(factors.weight, factors.alpha)
     coefficient = share if by_class is None else share * by_class
@@ -400,11 +396,14 @@ def expected_rows(
 
 
 class _Target(NamedTuple):
-    """A checked multiclass target: indices (-1: not used) or shares; which rows are used, which out of range."""
+    """A checked multiclass target: indices (0 where not used) or shares; which rows are used, which out of range.
+
+    None for the two masks: every row is used, none is out of range.
+    """
 
     values: Tensor
-    used: Tensor
-    bad: Tensor
+    used: Tensor | None
+    bad: Tensor | None
 
 
 def _hard_target(
@@ -419,12 +418,16 @@ def _hard_target(
         raise TypeError(f"target must hold integers as class indices, got {target.dtype}")
     classes = matrix.shape[1]
     target = target.reshape(-1).long()
+    if target.numel() and may_look(target):
+        low, high = (int(end) for end in target.aminmax())
+        if low >= 0 and high < classes and not low <= settings.ignore_index <= high:
+            return _Target(target, None, None)
     ignored = target == settings.ignore_index
     bad = ~ignored & ((target < 0) | (target >= classes))
     allowed = f"class indices in [0, {classes - 1}] or ignore_index={settings.ignore_index}"
     check_values("target", target, bad, allowed)
     used = ~ignored & ~bad
-    return _Target(target.where(used, -1), used, bad)
+    return _Target(target.where(used, 0), used, bad)
 
 
 def _soft_target(settings: Settings, target: Tensor) -> _Target:
@@ -448,60 +451,94 @@ def _index_weight(settings: Settings, factors: ClassFactors, index: Tensor, used
     return used * factors.weight[index]
 
 
-def _hard_rows(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
-    matrix, shape = _as_matrix(scores)
-    index, used, bad = _hard_target(settings, matrix, shape, scores.shape, target)
+def _hard_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor, target: Tensor) -> RowLoss:
+    matrix, shape = _as_matrix(input)
+    index, used, bad = _hard_target(settings, matrix, shape, input.shape, target)
     classes = matrix.shape[1]
     _check_length(factors, classes)
-    loss = apply(phi, _target_log_p(matrix, index, settings.from_logits))
+    if settings.from_logits:
+        loss = target_loss(phi, matrix, index, used, factors.shift)
+    else:
+        loss = apply(phi, floored_log(_probabilities(matrix, used).gather(1, index.unsqueeze(1)).squeeze(1)))
     by_class = _product(factors.weight, factors.alpha)
     if by_class is not None:
         loss = loss * by_class[index]
     if settings.label_smoothing:
-        spread = matrix.new_ones(classes) if by_class is None else by_class
-        uniform = _expectation(matrix, spread / classes, phi, used, settings.from_logits)
+        spread = loss.new_ones(classes) if by_class is None else by_class
+        uniform = _expectation(phi, settings, factors, matrix, spread / classes, used)
         loss = (1 - settings.label_smoothing) * loss + settings.label_smoothing * uniform
-    loss = _add_z_loss(loss.where(used, 0), settings, matrix, used)
-    weight = _index_weight(settings, factors, index, used.to(loss))
-    return RowLoss(_nan_where(bad, loss).reshape(shape), weight.reshape(shape))
+    loss = _add_z_loss(loss, settings, factors, matrix, used)
+    weight = _index_weight(settings, factors, index, torch.ones_like(loss) if used is None else used.to(loss)).detach()
+    return RowLoss(_shaped(_nan_where(bad, loss), shape), _shaped(weight, shape))
 
 
-def _soft_rows(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
-    matrix, shape = _as_matrix(scores)
+def _soft_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor, target: Tensor) -> RowLoss:
+    matrix, shape = _as_matrix(input)
     _check_length(factors, matrix.shape[1])
-    share, used, bad = _soft_target(settings, target.to(matrix.dtype))
+    share, used, bad = _soft_target(settings, target.to(_compute_dtype(input)))
     share = _smooth(settings, share)
     by_class = _product(factors.weight, factors.alpha)
-    loss = _expectation(matrix, share if by_class is None else share * by_class, phi, used, settings.from_logits)
-    loss = _add_z_loss(loss, settings, matrix, used)
-    return RowLoss(_nan_where(bad, loss).reshape(shape), used.to(loss).reshape(shape))
+    loss = _expectation(phi, settings, factors, matrix, share if by_class is None else share * by_class, used)
+    loss = _add_z_loss(loss, settings, factors, matrix, used)
+    weight = torch.ones_like(loss) if used is None else used.to(loss)
+    return RowLoss(_shaped(_nan_where(bad, loss), shape), _shaped(weight.detach(), shape))
 
 
-def _add_z_loss(loss: Tensor, settings: Settings, matrix: Tensor, used: Tensor) -> Tensor:
+def _expectation(
+    phi: Phi, settings: Settings, factors: ClassFactors, matrix: Tensor, coefficient: Tensor, used: Tensor | None
+) -> Tensor:
+    if settings.from_logits:
+        return row_expectation(phi, matrix, coefficient, used, factors.shift)
+    terms = coefficient * apply(phi, floored_log(_probabilities(matrix, used)))
+    return (terms if used is None else terms.where(used.unsqueeze(1), 0)).sum(dim=1)
+
+
+def _add_z_loss(loss: Tensor, settings: Settings, factors: ClassFactors, matrix: Tensor, used: Tensor | None) -> Tensor:
     if not settings.z_loss:
         return loss
-    squares = matrix.where(used.unsqueeze(1), 0).logsumexp(dim=1).square()
-    return loss + settings.z_loss * squares.where(used, 0)
+    scores = matrix.to(loss.dtype) if used is None else matrix.to(loss.dtype).where(used.unsqueeze(1), 0)
+    squares = (scores if factors.shift is None else scores + factors.shift).logsumexp(dim=1).square()
+    return loss + settings.z_loss * (squares if used is None else squares.where(used, 0))
 
 
-def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
-    if target.shape != scores.shape:
+def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor, target: Tensor) -> RowLoss:
+    if target.shape != input.shape:
         raise ValueError(
-            f"target must have the shape of input in the {settings.task} task, {tuple(scores.shape)}, "
+            f"target must have the shape of input in the {settings.task} task, {tuple(input.shape)}, "
             f"got {tuple(target.shape)}"
         )
+    scores = input
+    if factors.shift is not None:
+        scores = input.to(_compute_dtype(input)) + along_classes("the prior", factors.shift, input)
+    share, used, bad = _element_target(settings, target)
+    factor = _element_factors(settings.task, factors, input.new_ones((), dtype=_compute_dtype(input)).expand_as(input))
+    smooth = share
+    if settings.label_smoothing:
+        smooth = (1 - settings.label_smoothing) * share.to(factor.positive.dtype) + settings.label_smoothing / 2
+    if settings.from_logits:
+        loss = element_loss(phi, scores, smooth, factor.positive, factor.negative, used)
+    else:
+        of_one, of_zero = (apply(phi, log_p) for log_p in _binary_log_p(scores, used))
+        smooth = smooth.to(of_one.dtype)
+        loss = factor.positive * smooth * of_one + factor.negative * (1 - smooth) * of_zero
+        loss = loss if used is None else loss.where(used, 0)
+    weight = loss.new_ones(()).expand_as(loss)
+    if settings.normalizer == "weights" and factors.weight is not None:
+        weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
+    weight = (weight if used is None else weight.where(used, 0)).detach()
+    return RowLoss(_nan_where(bad, loss), weight)
+
+
+def _element_target(settings: Settings, target: Tensor) -> _Target:
+    if target.numel() and target.dtype != torch.bool and not target.is_complex() and may_look(target):
+        low, high = (end.item() for end in target.aminmax())
+        if low >= 0 and high <= 1 and not low <= settings.ignore_index <= high:
+            return _Target(target, None, None)
     ignored = target == settings.ignore_index
-    share = target.to(scores.dtype).where(~ignored, 0)
+    share = target.where(~ignored, 0)
     bad = ~((share >= 0) & (share <= 1))
     check_values("target", share, bad, f"values in [0, 1] or ignore_index={settings.ignore_index}")
-    positive, negative = _binary_log_p(scores.where(~ignored, 0), settings.from_logits)
-    smooth = (1 - settings.label_smoothing) * share + settings.label_smoothing / 2
-    factor = _element_factors(settings.task, factors, scores)
-    loss = factor.positive * smooth * apply(phi, positive) + factor.negative * (1 - smooth) * apply(phi, negative)
-    weight = torch.ones_like(loss)
-    if settings.normalizer == "weights":
-        weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
-    return RowLoss(_nan_where(bad, loss.where(~ignored, 0)), weight.where(~ignored, 0).detach())
+    return _Target(share, ~ignored, bad)
 
 
 class _ElementFactors(NamedTuple):
@@ -529,41 +566,34 @@ def _as_matrix(values: Tensor) -> tuple[Tensor, torch.Size]:
     """Return `(rows, C)` and the shape of the rows, for values `(C,)` or `(N, C, d1, ...)`."""
     if values.dim() == 0:
         raise ValueError("input must have a class dimension in the multiclass task, got a 0-dimensional tensor")
+    if values.dim() == 2:
+        return values, values.shape[:1]
     last = values.movedim(min(values.dim() - 1, 1), -1)
     return last.unsqueeze(0).flatten(end_dim=-2), last.shape[:-1]
 
 
-def _target_log_p(matrix: Tensor, target: Tensor, from_logits: bool) -> Tensor:
-    if from_logits:
-        return target_log_likelihood(matrix, target)
-    used = (target >= 0).unsqueeze(1)
-    return floored_log(_probabilities(matrix, used).gather(1, target.clamp_min(0).unsqueeze(1)).squeeze(1))
-
-
-def _expectation(matrix: Tensor, coefficient: Tensor, phi: Phi, used: Tensor, from_logits: bool) -> Tensor:
-    if from_logits:
-        return row_expectation(matrix, coefficient, lambda log_p: apply(phi, log_p), used)
-    rows = used.unsqueeze(1)
-    return torch.where(rows, coefficient * apply(phi, floored_log(_probabilities(matrix, rows))), 0).sum(dim=1)
-
-
-def _binary_log_p(scores: Tensor, from_logits: bool) -> tuple[Tensor, Tensor]:
-    if from_logits:
-        return logsigmoid(scores), logsigmoid(-scores)
-    probabilities = _probabilities(scores, torch.ones_like(scores, dtype=torch.bool))
+def _binary_log_p(scores: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor]:
+    probabilities = _probabilities(scores if used is None else scores.where(used, 1))
     return floored_log(probabilities), floored_log(1 - probabilities)
 
 
-def _probabilities(scores: Tensor, used: Tensor) -> Tensor:
-    """Return the probabilities that count, checked, and 1 in the place of the others."""
-    probabilities = scores.where(used, 1)
+def _probabilities(values: Tensor, used: Tensor | None = None) -> Tensor:
+    """Return the probabilities that count, checked, in float32 at least, and 1 in the rows that do not."""
+    probabilities = values.to(_compute_dtype(values))
+    if used is not None:
+        probabilities = probabilities.where(used.unsqueeze(1), 1)
     bad = (probabilities < 0) | (probabilities > 1)
     check_values("input", probabilities, bad, "probabilities in [0, 1], as from_logits=False")
     return probabilities
 
 
+def _compute_dtype(input: Tensor) -> torch.dtype:
+    return torch.promote_types(input.dtype, torch.float32)
+
+
 def _check_length(factors: ClassFactors, classes: int) -> None:
-    for name, factor in zip(("weight", "alpha"), (factors.weight, factors.alpha), strict=True):
+    by_class = {"weight": factors.weight, "alpha": factors.alpha, "the prior": factors.shift}
+    for name, factor in by_class.items():
         if factor is not None and factor.shape != (classes,):
             raise ValueError(f"{name} must hold one number per class, {classes}, got shape {tuple(factor.shape)}")
 
@@ -574,6 +604,10 @@ def _product(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first * second
 
 
-def _nan_where(bad: Tensor, loss: Tensor) -> Tensor:
+def _shaped(rows: Tensor, shape: torch.Size) -> Tensor:
+    return rows if rows.shape == shape else rows.reshape(shape)  # not even a view where none is needed: it costs a node
+
+
+def _nan_where(bad: Tensor | None, loss: Tensor) -> Tensor:
     """Mark rows whose target is out of range where `check_values` may not look."""
-    return loss if may_look(bad) else loss.where(~bad, torch.nan)
+    return loss if bad is None or may_look(bad) else loss.where(~bad, torch.nan)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from lightning_losses.functional._phi import Phi, floored_log
+from lightning_losses.functional._phi import floored_log
 from lightning_losses.functional._pipeline import ClassFactors, Extra, Formula, Settings, Task, along_classes
-from lightning_losses.kernels import log_softmax
+from lightning_losses.kernels import Phi, log_softmax
 
 
 def grows_without_bound(phi: Phi) -> bool:

@@ -56,10 +56,22 @@ def shard(tensor: Tensor, layout: Layout) -> Tensor:
     return DTensor.from_local(tensor, mesh, [Replicate()] * len(placements)).redistribute(placements=placements)
 
 
-def gradient_of(name: str, parameter: nn.Parameter) -> Tensor:
-    """Return `parameter.grad`, zeros made for it where it is None."""
+def open_gradient(name: str, parameter: nn.Parameter, layout: Layout | None) -> Tensor:
+    """Return the tensor to which those who look at a parameter with `layout` have to add its gradient.
+
+    That is `.grad` itself, made where it is None; for a DTensor that is looked at whole, zeros for `close_gradient`.
+    """
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     if parameter.grad.layout != torch.strided:
         raise ValueError(f"the gradient of {name!r} is sparse, that of a penalty is dense: leave it out of `where`")
-    return parameter.grad
+    if layout == layout_of(parameter):
+        return local(parameter.grad)
+    return torch.zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
+
+
+def close_gradient(parameter: nn.Parameter, gradient: Tensor, layout: Layout | None) -> None:
+    """Take over what has been added to the tensor that `open_gradient` returned."""
+    own = layout_of(parameter)
+    if own is not None and own != layout and parameter.grad is not None:
+        parameter.grad.add_(shard(gradient, own))

@@ -134,8 +134,8 @@ def spectral_penalty(weight: Tensor, vectors: tuple[Tensor, Tensor] | None = Non
 
     Args:
         weight: `(N, ...)`, flattened to a matrix with a row for each output unit; a vector is one row.
-        vectors: Its first left `(N,)` and right `(K,)` singular vector, where they are known (see
-            [`power_iteration`][lightning_losses.functional.power_iteration]); a full decomposition takes long.
+        vectors: Its first left `(N,)` and right `(K,)` singular vector, where they are known from `power_iteration`; a
+            full decomposition takes long.
 
     Returns:
         A scalar, at least of float32.
@@ -183,7 +183,7 @@ def power_iteration(weight: Tensor, right: Tensor | None = None, iterations: int
     """Approach the singular vectors of the largest singular value.
 
     Args:
-        weight: `(N, ...)`, flattened as for [`spectral_penalty`][lightning_losses.functional.spectral_penalty].
+        weight: `(N, ...)`, flattened as for `spectral_penalty`.
         right: `(K,)`, where to start; by default somewhere, the same each time.
         iterations: How many steps, at least 1.
 
@@ -251,7 +251,7 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
 @torch.no_grad()
 def _add_by_buckets_(weights: list[Tensor], gradients: list[Tensor], l1: float, l2: float) -> Tensor:
     """For accelerators, where launches cost most: one for many tensors."""
-    wide = torch.promote_types(weights[0].dtype, torch.float32)
+    wide = reduce(torch.promote_types, {weight.dtype for weight in weights}, torch.float32)
     value = torch.zeros((), dtype=wide, device=weights[0].device)
     if l2:
         norms = torch._foreach_norm(weights, 2, dtype=wide)

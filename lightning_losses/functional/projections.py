@@ -17,6 +17,9 @@ def unit_norms(weight: Tensor, dim: int | tuple[int, ...] | None = None) -> Tens
     Returns:
         Norms, at least of float32, of the shape of `weight` with 1 for each of `dim`.
 
+    Raises:
+        ValueError: If the weight has no such dimension.
+
     Example:
         >>> import torch
         >>> unit_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
@@ -25,10 +28,13 @@ def unit_norms(weight: Tensor, dim: int | tuple[int, ...] | None = None) -> Tens
     """
     if dim is None:
         dim = tuple(range(1, weight.ndim))
+    dims = (dim,) if isinstance(dim, int) else dim
+    if not all(-weight.ndim <= d < weight.ndim for d in dims):
+        raise ValueError(f"dim must be dimensions of the weight, whose shape is {tuple(weight.shape)}, got {dim}")
     accurate = torch.promote_types(weight.dtype, torch.float32)
-    if dim == ():
+    if not dims:
         return weight.abs().to(accurate)
-    return torch.linalg.vector_norm(weight, dim=dim, keepdim=True, dtype=accurate)
+    return torch.linalg.vector_norm(weight, dim=dims, keepdim=True, dtype=accurate)
 
 
 def max_norm_projection(weight: Tensor, max_value: float, dim: int | tuple[int, ...] | None = None) -> Tensor:
@@ -39,7 +45,7 @@ def max_norm_projection(weight: Tensor, max_value: float, dim: int | tuple[int, 
     Args:
         weight: Any shape.
         max_value: The largest norm that is allowed.
-        dim: See [`unit_norms`][lightning_losses.functional.unit_norms].
+        dim: See `unit_norms`.
 
     Returns:
         The nearest weight inside the ball, of the same shape.
@@ -73,7 +79,7 @@ def min_max_norm_projection(
         min_value: The smallest norm that is allowed.
         max_value: The largest norm that is allowed.
         rate: Share of the way to go, in [0, 1].
-        dim: See [`unit_norms`][lightning_losses.functional.unit_norms].
+        dim: See `unit_norms`.
 
     Returns:
         A weight of the same shape. A unit of zeros has no direction and stays zero.
@@ -96,7 +102,7 @@ def unit_norm_projection(weight: Tensor, dim: int | tuple[int, ...] | None = Non
 
     Args:
         weight: Any shape.
-        dim: See [`unit_norms`][lightning_losses.functional.unit_norms].
+        dim: See `unit_norms`.
 
     Returns:
         A weight of the same shape. A unit of zeros has no direction and stays zero.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own idiom)
+from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from lightning_losses._validation import choice, positive
-from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss, reduce, weigh
+from lightning_losses._validation import choice, in_interval, positive
+from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss, check_values, reduce, weigh
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 
@@ -175,3 +176,241 @@ def huber_loss(input: Tensor, target: Tensor, delta: float = 1.0, **options: Unp
         Huber: Robust Estimation of a Location Parameter, 1964.
     """
     return compute(huber_error(delta), input, target, options)
+
+
+def absolute_percentage_error(epsilon: float) -> Difference:
+    """Return the elementwise value of `mape_loss`."""
+    return partial(_absolute_percentage_error, epsilon=positive("epsilon", epsilon))
+
+
+def _absolute_percentage_error(input: Tensor, target: Tensor, epsilon: float) -> Tensor:
+    return 100 * (input - target).abs() / target.abs().clamp_min(epsilon)
+
+
+def mape_loss(input: Tensor, target: Tensor, epsilon: float = 1e-7, **options: Unpack[RegressionOptions]) -> Tensor:
+    r"""Mean absolute percentage error.
+
+    $$100\, \frac{|x - y|}{\max(|y|, \epsilon)}$$
+
+    For positive targets of different sizes. A target of 0 costs `1 / epsilon` times as much as one of 1: choose
+    `epsilon` as the size below which differences do not matter.
+
+    Args:
+        input: Predictions, any shape.
+        target: Same shape.
+        epsilon: Least size of a target, above 0.
+        **options: See `RegressionOptions`.
+
+    Returns:
+        A scalar, or one loss for each element.
+
+    Raises:
+        ValueError: `epsilon` is not above 0, the shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> mape_loss(torch.tensor([1.5, 6.0]), torch.tensor([1.0, 5.0]))
+        tensor(35.)
+    """
+    return compute(absolute_percentage_error(epsilon), input, target, options)
+
+
+def log_cosh_error(input: Tensor, target: Tensor) -> Tensor:
+    """Return the elementwise value of `log_cosh_loss`, with all its digits near 0 and far out."""
+    size = (input - target).abs()
+    near = torch.log1p(2 * (size.clamp_max(1) / 2).sinh().square())
+    return torch.where(size < 1, near, size - math.log(2) + torch.log1p((-2 * size).exp()))
+
+
+def log_cosh_loss(input: Tensor, target: Tensor, **options: Unpack[RegressionOptions]) -> Tensor:
+    r"""Logarithm of the hyperbolic cosine: squared error near the target, absolute error beyond, smooth everywhere.
+
+    $$\log \cosh(x - y)$$
+
+    Args:
+        input: Predictions, any shape.
+        target: Same shape.
+        **options: See `RegressionOptions`.
+
+    Returns:
+        A scalar, or one loss for each element.
+
+    Raises:
+        ValueError: The shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> log_cosh_loss(torch.tensor([1e-4, 1e4]), torch.zeros(2), reduction="none")
+        tensor([5.0000e-09, 9.9993e+03])
+    """
+    return compute(log_cosh_error, input, target, options)
+
+
+def pinball(q: float) -> Difference:
+    """Return the elementwise value of `quantile_loss`."""
+    in_interval("q", q, 0, 1)
+    if q in (0, 1):
+        raise ValueError(f"q must lie between 0 and 1, got {q!r}: the extremes of the targets are no quantiles")
+    return partial(_pinball, q=q)
+
+
+def _pinball(input: Tensor, target: Tensor, q: float) -> Tensor:
+    return torch.maximum((1 - q) * (input - target), q * (target - input))
+
+
+def quantile_loss(input: Tensor, target: Tensor, q: float = 0.5, **options: Unpack[RegressionOptions]) -> Tensor:
+    r"""Quantile (pinball) loss: its minimum is the `q`-quantile of the targets.
+
+    $$\max\{(1 - q)(x - y),\ q (y - x)\}$$
+
+    Two of them give an interval. `q` 0.5 is half of `l1_loss`.
+
+    Args:
+        input: Predictions, any shape.
+        target: Same shape.
+        q: The quantile, in (0, 1).
+        **options: See `RegressionOptions`.
+
+    Returns:
+        A scalar, or one loss for each element.
+
+    Raises:
+        ValueError: `q` is out of range, the shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> quantile_loss(torch.tensor([0.0, 2.0]), torch.ones(2), q=0.9, reduction="none")
+        tensor([0.9000, 0.1000])
+
+    Source:
+        Koenker, Bassett: Regression Quantiles, 1978.
+    """
+    return compute(pinball(q), input, target, options)
+
+
+def hinge(margin: float) -> Difference:
+    """Return the elementwise value of `hinge_loss`."""
+    return partial(_hinge, margin=positive("margin", margin))
+
+
+def _hinge(input: Tensor, target: Tensor, margin: float) -> Tensor:
+    known = (target == 1) | (target == 0) | (target == -1)
+    check_values("target", target, ~known, "labels -1 and 1, or 0 and 1")
+    return (margin - torch.where(target > 0, input, -input)).clamp_min(0).where(known, torch.nan)
+
+
+def hinge_loss(input: Tensor, target: Tensor, margin: float = 1.0, **options: Unpack[RegressionOptions]) -> Tensor:
+    r"""Hinge loss of a support vector machine.
+
+    $$\max\{0,\ \text{margin} - y x\}, \quad y \in \{-1, 1\}$$
+
+    Args:
+        input: Scores whose sign decides, any shape.
+        target: Labels 1 and -1, or 1 and 0; same shape.
+        margin: Score from which a right answer is free, above 0.
+        **options: See `RegressionOptions`.
+
+    Returns:
+        A scalar, or one loss for each element.
+
+    Raises:
+        ValueError: A label or `margin` is out of range, the shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> hinge_loss(torch.tensor([0.5, 0.5]), torch.tensor([1, 0]), reduction="none")
+        tensor([0.5000, 1.5000])
+
+    Source:
+        Cortes, Vapnik: Support-Vector Networks, 1995.
+    """
+    return compute(hinge(margin), input, target, options)
+
+
+KLReduction = Literal["batchmean", "mean", "sum", "none"]
+KL_REDUCTIONS: tuple[KLReduction, ...] = get_args(KLReduction)
+
+
+def kl_div_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, reduction: KLReduction) -> RowLoss:
+    """Return the weighted elements; for `"batchmean"` those of a row add up to a weight of 1."""
+    rows = element_loss(partial(F.kl_div, reduction="none"), input, target, sample_weight)
+    if reduction != "batchmean":
+        return rows
+    return RowLoss(rows.loss, rows.weight * ((len(input) if input.dim() > 1 else 1) / max(input.numel(), 1)))
+
+
+def kl_div_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    reduction: KLReduction = "batchmean",
+) -> Tensor:
+    r"""Kullback-Leibler divergence of the target from the model's distribution.
+
+    $$\sum_c y_c (\log y_c - x_c)$$
+
+    Cross entropy with probability targets, less their entropy, so its minimum is 0: the gradient is the same. For
+    distillation. `torch.nn.functional.kl_div`.
+
+    Args:
+        input: Log-probabilities, `(C,)`, `(N, C)` or `(N, C, d1, ...)`.
+        target: Probabilities, same shape.
+        sample_weight: `(N,)` or the input's shape.
+        reduction: `"batchmean"` divides by the rows and is the divergence; `"mean"` divides by the elements, so it is
+            C times less.
+
+    Returns:
+        A scalar, or one value for each element.
+
+    Raises:
+        ValueError: The shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> kl_div_loss(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]))
+        tensor(0.6931)
+    """
+    choice("reduction", reduction, KL_REDUCTIONS)
+    rows = kl_div_rows(input, target, sample_weight, reduction)
+    return reduce(rows, "mean" if reduction == "batchmean" else reduction)
+
+
+def cosine_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, dim: int) -> RowLoss:
+    """Return the weighted distance of each pair of vectors."""
+    if target.shape != input.shape or not input.dim():
+        raise ValueError(f"target must have the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}")
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    loss = 1 - F.cosine_similarity(input.to(dtype), target.to(dtype), dim=dim)
+    rows = RowLoss(loss, torch.ones_like(loss, requires_grad=False))
+    return rows if sample_weight is None else weigh(rows, sample_weight)
+
+
+def cosine_similarity_loss(
+    input: Tensor, target: Tensor, dim: int = -1, **options: Unpack[RegressionOptions]
+) -> Tensor:
+    r"""One minus the cosine of the angle between two vectors.
+
+    $$1 - \frac{x \cdot y}{\lVert x \rVert \lVert y \rVert}$$
+
+    For embeddings, of which only the direction counts. Keras' is this one less 1.
+
+    Args:
+        input: Vectors, `(N, D)`.
+        target: Same shape.
+        dim: The dimension of the components.
+        **options: See `RegressionOptions`.
+
+    Returns:
+        A scalar, or one loss for each vector.
+
+    Raises:
+        ValueError: The shapes differ, or an option is not allowed.
+
+    Example:
+        >>> import torch
+        >>> cosine_similarity_loss(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0]]))
+        tensor(0.5000)
+    """
+    reduction = choice("reduction", options.get("reduction", "mean"), REDUCTIONS)
+    return reduce(cosine_rows(input, target, options.get("sample_weight"), dim), reduction)

@@ -1,5 +1,6 @@
 """Losses as modules, and the registry that finds them by name."""
 
+from lightning_losses.losses.adaptive import AdaptiveLogSoftmaxLoss as AdaptiveLogSoftmaxLoss
 from lightning_losses.losses.base import Loss as Loss
 from lightning_losses.losses.base import Prediction as Prediction
 from lightning_losses.losses.classification import BalancedSoftmaxLoss as BalancedSoftmaxLoss
@@ -14,11 +15,29 @@ from lightning_losses.losses.classification import ProbMAELoss as ProbMAELoss
 from lightning_losses.losses.classification import ReverseCrossEntropyLoss as ReverseCrossEntropyLoss
 from lightning_losses.losses.classification import SymmetricCrossEntropyLoss as SymmetricCrossEntropyLoss
 from lightning_losses.losses.classification import TaylorCrossEntropyLoss as TaylorCrossEntropyLoss
+from lightning_losses.losses.combined import CombinedLoss as CombinedLoss
+from lightning_losses.losses.extra import AsymmetricLoss as AsymmetricLoss
+from lightning_losses.losses.extra import BiTemperedLoss as BiTemperedLoss
+from lightning_losses.losses.extra import ForwardCorrectionLoss as ForwardCorrectionLoss
+from lightning_losses.losses.extra import GHMLoss as GHMLoss
+from lightning_losses.losses.extra import LDAMLoss as LDAMLoss
+from lightning_losses.losses.extra import NLLLoss as NLLLoss
+from lightning_losses.losses.extra import NormalizedCrossEntropyLoss as NormalizedCrossEntropyLoss
+from lightning_losses.losses.extra import NormalizedFocalLoss as NormalizedFocalLoss
 from lightning_losses.losses.foreign import ForeignLoss as ForeignLoss
+from lightning_losses.losses.properties import Properties as Properties
+from lightning_losses.losses.properties import properties as properties
 from lightning_losses.losses.registry import get_loss as get_loss
 from lightning_losses.losses.registry import list_losses as list_losses
+from lightning_losses.losses.regression import CosineSimilarityLoss as CosineSimilarityLoss
+from lightning_losses.losses.regression import HingeLoss as HingeLoss
 from lightning_losses.losses.regression import HuberLoss as HuberLoss
+from lightning_losses.losses.regression import KLDivLoss as KLDivLoss
 from lightning_losses.losses.regression import L1Loss as L1Loss
+from lightning_losses.losses.regression import LogCoshLoss as LogCoshLoss
+from lightning_losses.losses.regression import MAPELoss as MAPELoss
 from lightning_losses.losses.regression import MSELoss as MSELoss
+from lightning_losses.losses.regression import QuantileLoss as QuantileLoss
 from lightning_losses.losses.regression import RegressionLoss as RegressionLoss
 from lightning_losses.losses.regression import SmoothL1Loss as SmoothL1Loss
+from lightning_losses.losses.support import SUPPORT as SUPPORT

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -30,9 +31,11 @@ class Loss(nn.Module, ABC):
 
     Attributes:
         task: `"multiclass"`, `"binary"`, `"multilabel"` or `"regression"`.
+        unsupported: Options and tasks that it refuses, each with the reason.
     """
 
     task: str = "regression"
+    unsupported: ClassVar[Mapping[str, str]] = {}
     arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -47,6 +50,58 @@ class Loss(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show the arguments that were given."""
         return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """Return the mean, a scalar; 0 over no weight at all."""
+        total, weight = self.sum_and_weight(input, target, sample_weight)
+        return total / weight.where(weight != 0, 1)
+
+    @abstractmethod
+    def sum_and_weight(
+        self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and what the mean divides it by.
+
+        The mean over micro-batches or ranks is the sum of the sums over the sum of the weights, however the rows are
+        cut.
+
+        Args:
+            input: What the model returns.
+            target: What it should return.
+            sample_weight: Weight of each row, `(N,)` or the target's shape.
+
+        Returns:
+            Two scalars; the second has no graph.
+        """
+
+    def posterior(self, input: Tensor) -> Tensor:
+        """Return the class probabilities that the trained outputs mean.
+
+        Args:
+            input: What the model returns.
+
+        Returns:
+            Probabilities of the input's shape.
+
+        Raises:
+            TypeError: There are none for this loss.
+        """
+        raise TypeError(f"{type(self).__name__} has no posterior: it is not a loss on class probabilities")
+
+    def predict(self, input: Tensor) -> Prediction:
+        """Return decisions and, where the loss allows it, probabilities.
+
+        Args:
+            input: What the model returns.
+
+        Returns:
+            The prediction.
+        """
+        return Prediction(input, None)
+
+
+class RowwiseLoss(Loss):
+    """A loss that is known for each row."""
 
     @property
     @abstractmethod
@@ -73,43 +128,6 @@ class Loss(nn.Module, ABC):
     def sum_and_weight(
         self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and what the mean divides it by.
-
-        The mean over micro-batches or ranks is the sum of the sums over the sum of the weights, however the rows are
-        cut.
-
-        Args:
-            input: What the model returns.
-            target: What it should return.
-            sample_weight: Weight of each row, `(N,)` or the target's shape.
-
-        Returns:
-            Two scalars; the second has no graph.
-        """
+        """Return the summed loss and what the mean divides it by."""
         rows = self.rows(input, target, sample_weight)
         return rows.loss.sum(), rows.weight.sum()
-
-    def posterior(self, input: Tensor) -> Tensor:
-        """Return the class probabilities that the trained outputs mean.
-
-        Args:
-            input: What the model returns.
-
-        Returns:
-            Probabilities of the input's shape.
-
-        Raises:
-            TypeError: There are none for this loss.
-        """
-        raise TypeError(f"{type(self).__name__} has no posterior: it is not a loss on class probabilities")
-
-    def predict(self, input: Tensor) -> Prediction:
-        """Return decisions and, where the loss allows it, probabilities.
-
-        Args:
-            input: What the model returns.
-
-        Returns:
-            The prediction.
-        """
-        return Prediction(input, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -29,17 +29,17 @@ from lightning_losses.functional.classification import (
     CrossEntropy,
     Focal,
     GeneralizedCrossEntropy,
-    LogitAdjusted,
     Poly1,
     ProbMAE,
     ReverseCrossEntropy,
     SymmetricCrossEntropy,
     TaylorCrossEntropy,
 )
-from lightning_losses.losses.base import Loss, Prediction
+from lightning_losses.functional.logit_adjustment import LogitAdjusted
+from lightning_losses.losses.base import Prediction, RowwiseLoss
 
 
-class ClassificationLoss(Loss):
+class ClassificationLoss(RowwiseLoss):
     """A loss on class probabilities, given by logits.
 
     Args:
@@ -60,7 +60,6 @@ class ClassificationLoss(Loss):
     class_shift: Tensor | None
     class_constant: Tensor | None
     default_task: ClassVar[Task] = "multiclass"
-    unsupported: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -285,6 +284,7 @@ class LogitAdjustedLoss(ClassificationLoss):
     """
 
     unsupported = LogitAdjusted.unsupported
+    log_prior: Tensor
 
     def __init__(self, prior: Tensor | Sequence[float], tau: float = 1.0, **options: Unpack[Options]) -> None:
         log = log_prior("prior", options.get("task", "multiclass"), prior)

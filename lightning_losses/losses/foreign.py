@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_losses._validation import choice, unknown_arguments
@@ -40,12 +41,12 @@ class ForeignLoss(nn.Module):
         self.function = function
         self.task = choice("task", task, ("regression", "multiclass", "binary", "multilabel"))
 
-    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    def forward(self, input: Any, target: Any, sample_weight: Tensor | None = None) -> Tensor:
         """Return the scalar loss.
 
         Args:
-            input: What the model returns.
-            target: What it should return.
+            input: What the model returns; a tuple is passed on as several arguments (`CosineEmbeddingLoss`).
+            target: What it should return; a tuple is passed on as several arguments (`CTCLoss` with the lengths).
             sample_weight: Must be None.
 
         Raises:
@@ -53,20 +54,45 @@ class ForeignLoss(nn.Module):
         """
         if sample_weight is not None:
             raise TypeError(f"{self.function!r} takes no sample_weight")
-        return self.function(input, target)
+        return self.function(*_as_tuple(input), *_as_tuple(target))
 
     def predict(self, input: Tensor) -> Prediction:
         """Return decisions without probabilities."""
         if self.task == "multiclass":
             return Prediction(input.argmax(dim=min(input.dim() - 1, 1)), None)
-        return Prediction(input if self.task == "regression" else (input > 0).long(), None)
+        if self.task == "regression":
+            return Prediction(input, None)
+        return Prediction((input > (0.5 if isinstance(self.function, nn.BCELoss) else 0)).long(), None)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+# Those that decide between classes; the others are regression.
+TORCH_TASKS = {
+    "BCELoss": "binary",
+    "BCEWithLogitsLoss": "binary",
+    "CrossEntropyLoss": "multiclass",
+    "KLDivLoss": "multiclass",
+    "MultiLabelMarginLoss": "multilabel",
+    "MultiLabelSoftMarginLoss": "multilabel",
+    "MultiMarginLoss": "multiclass",
+    "NLLLoss": "multiclass",
+    "SoftMarginLoss": "binary",
+}
+
+
+class _GaussianNLL(nn.GaussianNLLLoss):
+    def forward(self, input: Tensor, var: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(input, target, var)
 
 
 def torch_loss(name: str, arguments: dict[str, Any]) -> ForeignLoss:
     """Build the criterion `torch.nn.<name>`.
 
     Args:
-        name: Its class name, such as `"PoissonNLLLoss"`.
+        name: Its class name, such as `"PoissonNLLLoss"`. `GaussianNLLLoss` takes the tuple (mean, variance) as input.
         arguments: Its constructor's arguments, and `task` of `ForeignLoss`.
 
     Raises:
@@ -75,6 +101,8 @@ def torch_loss(name: str, arguments: dict[str, Any]) -> ForeignLoss:
     """
     criteria = torch_criteria()
     criterion = criteria[choice("loss", name, criteria)]
-    task = arguments.pop("task", "regression")
+    task = arguments.pop("task", TORCH_TASKS.get(name, "regression"))
     unknown_arguments(f"torch.nn.{name}", arguments, tuple(inspect.signature(criterion).parameters))
-    return ForeignLoss(criterion(**arguments), task=task)
+    constants = {key: torch.tensor(value) for key, value in arguments.items() if isinstance(value, list)}
+    model_gives_variance = criterion is nn.GaussianNLLLoss
+    return ForeignLoss((_GaussianNLL if model_gives_variance else criterion)(**{**arguments, **constants}), task=task)

@@ -10,41 +10,62 @@ from torch import Tensor, nn
 
 from lightning_losses._mapping import name_and_arguments, plain
 from lightning_losses._validation import choice, unknown_arguments
-from lightning_losses.functional._pipeline import Options
-from lightning_losses.losses import classification, regression
+from lightning_losses.functional._pipeline import TASKS, Options
+from lightning_losses.losses import adaptive, classification, extra, regression
 from lightning_losses.losses.base import Loss
-from lightning_losses.losses.classification import ClassificationLoss
 from lightning_losses.losses.foreign import ForeignLoss, torch_loss
 
 LossSpec: TypeAlias = "str | Mapping[str, Any] | nn.Module | Callable[[Tensor, Tensor], Tensor]"
 
 LOSSES: dict[str, type[Loss]] = {
+    "adaptive_log_softmax": adaptive.AdaptiveLogSoftmaxLoss,
+    "asymmetric": extra.AsymmetricLoss,
     "balanced_softmax": classification.BalancedSoftmaxLoss,
     "bce": classification.BinaryCrossEntropyLoss,
+    "bi_tempered": extra.BiTemperedLoss,
     "ce": classification.CrossEntropyLoss,
+    "cosine_similarity": regression.CosineSimilarityLoss,
     "focal": classification.FocalLoss,
+    "forward_correction": extra.ForwardCorrectionLoss,
     "gce": classification.GeneralizedCrossEntropyLoss,
+    "ghm": extra.GHMLoss,
+    "hinge": regression.HingeLoss,
     "huber": regression.HuberLoss,
+    "kl_div": regression.KLDivLoss,
     "l1": regression.L1Loss,
+    "ldam": extra.LDAMLoss,
+    "log_cosh": regression.LogCoshLoss,
     "logit_adjusted": classification.LogitAdjustedLoss,
+    "mape": regression.MAPELoss,
     "mse": regression.MSELoss,
+    "nce": extra.NormalizedCrossEntropyLoss,
+    "nfl": extra.NormalizedFocalLoss,
+    "nll": extra.NLLLoss,
     "poly1": classification.Poly1Loss,
     "prob_mae": classification.ProbMAELoss,
+    "quantile": regression.QuantileLoss,
     "rce": classification.ReverseCrossEntropyLoss,
     "sce": classification.SymmetricCrossEntropyLoss,
     "smooth_l1": regression.SmoothL1Loss,
     "taylor_ce": classification.TaylorCrossEntropyLoss,
 }
 
+# mostly Keras' names
 ALIASES: dict[str, dict[str, Any]] = {
     "binary_crossentropy": {"name": "bce"},
     "binary_focal_crossentropy": {"name": "focal", "task": "binary"},
     "categorical_crossentropy": {"name": "ce"},
     "categorical_focal_crossentropy": {"name": "focal"},
     "categorical_generalized_cross_entropy": {"name": "gce"},
+    "kl_divergence": {"name": "kl_div"},
+    "kld": {"name": "kl_div"},
+    "kullback_leibler_divergence": {"name": "kl_div"},
+    "logcosh": {"name": "log_cosh"},
     "mae": {"name": "l1"},
     "mean_absolute_error": {"name": "l1"},
+    "mean_absolute_percentage_error": {"name": "mape"},
     "mean_squared_error": {"name": "mse"},
+    "poisson": {"name": "torch.PoissonNLLLoss", "log_input": False},
     "sparse_categorical_crossentropy": {"name": "ce"},
 }
 
@@ -86,11 +107,16 @@ def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
         return _as_loss(loss)
     name, given = name_and_arguments("loss", loss)
     given |= arguments
-    if name.startswith("torch."):
-        return torch_loss(name.removeprefix("torch."), given)
     if name in ALIASES:
         name, given = name_and_arguments("loss", {**ALIASES[name], **given})
+    if name.startswith("torch."):
+        return torch_loss(name.removeprefix("torch."), given)
     cls = LOSSES[choice("loss", name, list_losses())]
+    if "task" not in argument_names(cls) and refusal(cls, str(given.get("task"))) is None:
+        del given["task"]  # the only one that it has
+    for option in [option for option in Options.__annotations__ if option in given.keys() - {*argument_names(cls)}]:
+        reason = refusal(cls, str(given[option]) if option == "task" else option)
+        raise TypeError(f"loss {name!r} does not take {option}={given[option]!r}: {reason}")
     unknown_arguments(f"loss {name!r}", given, argument_names(cls))
     if missing := [name for name in required_arguments(cls) if given.get(name) is None]:
         raise TypeError(f"loss {name!r} needs {', '.join(missing)}")
@@ -111,8 +137,25 @@ def loss_spec(loss: LossSpec) -> dict[str, Any] | None:
 
 def argument_names(cls: type[nn.Module]) -> tuple[str, ...]:
     """Return the names of the arguments of a loss, the shared options included."""
-    own = tuple(name for name in inspect.signature(cls).parameters if name != "options")
-    return own + (tuple(Options.__annotations__) if issubclass(cls, ClassificationLoss) else ())
+    names = tuple(inspect.signature(cls).parameters)
+    return names[:-1] + tuple(Options.__annotations__) if names[-1:] == ("options",) else names
+
+
+def refusal(cls: type[Loss], option: str) -> str | None:
+    """Return why a loss does not take an option or a task, or None if it does.
+
+    Args:
+        cls: The loss.
+        option: One of `Options`, a task or `sample_weight`.
+    """
+    names = argument_names(cls)
+    if option in cls.unsupported:
+        return cls.unsupported[option]
+    if option in TASKS:
+        return None if "task" in names or cls.task == option else f"its task is {cls.task}"
+    if option in names or option == "sample_weight":
+        return None
+    return "it is not a loss on the scores of classes"
 
 
 def required_arguments(cls: type[nn.Module]) -> list[str]:

@@ -6,36 +6,25 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 import lightning_losses as ll
-from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS, VARIANTS_BY_TASK
+from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS, VARIANTS_BY_TASK, WEIGHT, batch
 
-KINDS = {"multiclass": ("index", "soft"), "binary": ("soft",), "multilabel": ("soft",)}
-
-
-def batch(task: str, kind: str = "index", rows: int = 4, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    z = torch.randn(rows, 3, generator=generator, dtype=torch.float64).to(dtype)
-    soft = torch.rand(rows, 3, generator=generator, dtype=torch.float64).softmax(1).to(dtype)
-    if task == "multiclass":
-        return z, soft.argmax(1) if kind == "index" else soft
-    return (z[:, 0], soft[:, 0]) if task == "binary" else (z, soft)
+# Whether the targets are probabilities: binary and multilabel ones always are here, labels of 0 and 1 are among them.
+SOFT = {"multiclass": (False, True), "binary": (True,), "multilabel": (True,)}
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "task", "kind"),
-    [(*case, kind) for case in VARIANTS_BY_TASK for kind in KINDS[case[-1]]],
+    ("name", "arguments", "task", "soft"),
+    [(*case, soft) for case in VARIANTS_BY_TASK for soft in SOFT[case[-1]]],
     ids=str,
 )
-def test_derivatives(name: str, arguments: dict[str, Any], task: str, kind: str) -> None:
-    z, y = batch(task, kind)
-    weight = torch.tensor([0.5, 2.0] if task == "binary" else [0.5, 2.0, 1.0], dtype=torch.float64)
-    loss = ll.get_loss(name, task=task, weight=weight, label_smoothing=0.1, reduction="none", **arguments)
-    z.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, y), z)
-    assert torch.autograd.gradgradcheck(lambda x: loss(x, y), z)
+def test_derivatives(name: str, arguments: dict[str, Any], task: str, soft: bool) -> None:
+    z, y = batch(task, soft=soft, rows=3)
+    loss = ll.get_loss(name, task=task, weight=WEIGHT[task], label_smoothing=0.1, reduction="none", **arguments)
+    assert torch.autograd.gradcheck(loss, (z.requires_grad_(), y))
+    assert torch.autograd.gradgradcheck(loss, (z, y))
 
 
 # the second derivative of (1-p)^0.5 is itself unbounded
@@ -70,14 +59,14 @@ def test_shift_invariance(name: str, shift: float) -> None:
 # --- layouts ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["index", "soft"])
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("name", MULTICLASS)
-def test_spatial_is_rows(name: str, kind: str) -> None:
-    z, y = batch("multiclass", kind, rows=24)
-    loss = ll.get_loss(name, reduction="none", weight=[0.5, 2.0, 1.0], label_smoothing=0.1)
-    expected = loss(z, y).reshape(2, 3, 4)
-    image = z.reshape(2, 3, 4, 3).movedim(-1, 1)  # not contiguous
-    labels = y.reshape(2, 3, 4) if kind == "index" else y.reshape(2, 3, 4, 3).movedim(-1, 1)
+def test_spatial_is_rows(name: str, soft: bool) -> None:
+    z, y = batch("multiclass", soft=soft, rows=30)
+    loss = ll.get_loss(name, reduction="none", weight=WEIGHT["multiclass"], label_smoothing=0.1)
+    expected = loss(z, y).reshape(2, 3, 5)
+    image = z.reshape(2, 3, 5, 4).movedim(-1, 1)  # not contiguous
+    labels = y.reshape(2, 3, 5, 4).movedim(-1, 1) if soft else y.reshape(2, 3, 5)
     torch.testing.assert_close(loss(image, labels), expected, rtol=1e-14, atol=0)
     torch.testing.assert_close(loss(image.contiguous(), labels.contiguous()), expected, rtol=1e-14, atol=0)
     torch.testing.assert_close(loss(z[0], y[0]), expected[0, 0, 0], rtol=1e-14, atol=0)
@@ -86,7 +75,7 @@ def test_spatial_is_rows(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", MULTICLASS)
 def test_class_that_is_masked_out(name: str) -> None:
     z, y = batch("multiclass")
-    masked = torch.cat([z, torch.full((4, 1), -torch.inf, dtype=torch.float64)], dim=1).requires_grad_()
+    masked = torch.cat([z, torch.full((8, 1), -torch.inf, dtype=torch.float64)], dim=1).requires_grad_()
     z.requires_grad_()
     value, expected = ll.get_loss(name)(masked, y), ll.get_loss(name)(z, y)
     value.backward()
@@ -98,27 +87,26 @@ def test_class_that_is_masked_out(name: str) -> None:
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 @pytest.mark.parametrize("name", NAMES)
 def test_elements_of_any_shape(name: str, task: str) -> None:
-    z, y = batch("multilabel", rows=8)
-    options: dict[str, Any] = {"reduction": "none", "weight": [0.5, 2.0], "label_smoothing": 0.1, "pos_weight": 2.5}
-    if task == "multilabel":
-        options |= {"weight": [0.5, 2.0, 1.0], "pos_weight": [2.5, 1.0, 0.5]}
-    loss = ll.get_loss(name, task=task, **options)
+    z, y = batch("multilabel", soft=True, rows=6)
+    pos_weight = 2.5 if task == "binary" else [2.5, 1.0, 0.5, 4.0]
+    loss = ll.get_loss(
+        name, task=task, weight=WEIGHT[task], pos_weight=pos_weight, label_smoothing=0.1, reduction="none"
+    )
     expected = loss(z, y)
-    image, labels = (x.reshape(2, 4, 3).movedim(-1, 1) for x in (z, y))  # the labels are dimension 1
-    torch.testing.assert_close(loss(image, labels), expected.reshape(2, 4, 3).movedim(-1, 1), rtol=1e-14, atol=0)
+    image, labels = (x.reshape(2, 3, 4).movedim(-1, 1) for x in (z, y))  # the labels are dimension 1
+    torch.testing.assert_close(loss(image, labels), expected.reshape(2, 3, 4).movedim(-1, 1), rtol=1e-14, atol=0)
     torch.testing.assert_close(loss(z[0], y[0]), expected[0], rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sample_weight_by_row_or_by_element(name: str) -> None:
-    z, y = batch("multilabel", rows=8)
+    z, y = batch("multilabel", soft=True)
     by_row = torch.rand(8, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    loss = ll.get_loss(name, task="multilabel", weight=[0.5, 2.0, 1.0])
-    torch.testing.assert_close(loss(z, y, by_row), loss(z, y, by_row[:, None].expand(8, 3)))
-    one = F.one_hot(torch.tensor(4), 24).reshape(8, 3).double()
-    torch.testing.assert_close(
-        loss(z, y, one), loss(z[1:2, 1:2].expand(1, 3), y[1:2, 1:2].expand(1, 3)), rtol=1e-12, atol=0
-    )
+    loss = ll.get_loss(name, task="multilabel", weight=WEIGHT["multilabel"])
+    torch.testing.assert_close(loss(z, y, by_row), loss(z, y, by_row[:, None].expand(8, 4)))
+    each = ll.get_loss(name, task="multilabel", reduction="none")(z, y)
+    only_one = torch.zeros(8, 4).index_put((torch.tensor(5), torch.tensor(2)), torch.tensor(7.0))
+    torch.testing.assert_close(loss(z, y, only_one), each[5, 2], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("name", "task"), BY_TASK)
@@ -148,11 +136,11 @@ compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def check_compiled(name: str, task: str, backend: str) -> None:
-    loss = ll.get_loss(name, task=task, weight=[0.5, 2.0] if task == "binary" else [0.5, 2.0, 1.0], label_smoothing=0.1)
+    loss = ll.get_loss(name, task=task, weight=WEIGHT[task], label_smoothing=0.1)
     torch._dynamo.reset()  # or the recompilations of all losses add up
     compiled = torch.compile(loss, fullgraph=True, backend=backend)
-    for kind in KINDS[task]:
-        z, y = batch(task, kind)
+    for soft in SOFT[task]:
+        z, y = batch(task, soft=soft)
         eager, graph = z.clone().requires_grad_(), z.clone().requires_grad_()
         value, compiled_value = loss(eager, y), compiled(graph, y)
         value.backward()
@@ -174,9 +162,9 @@ def test_compiles_to_one_graph_with_inductor(name: str, task: str) -> None:
     check_compiled(name, task, "inductor")
 
 
-@pytest.mark.parametrize(("name", "task", "kind"), [(*case, kind) for case in BY_TASK for kind in KINDS[case[1]]])
-def test_functional_transforms(name: str, task: str, kind: str) -> None:
-    z, y = batch(task, kind)
+@pytest.mark.parametrize(("name", "task", "soft"), [(*case, soft) for case in BY_TASK for soft in SOFT[case[1]]])
+def test_functional_transforms(name: str, task: str, soft: bool) -> None:
+    z, y = batch(task, soft=soft)
     loss = ll.get_loss(name, task=task, reduction="sum")
     x = z.clone().requires_grad_()
     loss(x, y).backward()

@@ -10,22 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import lightning_losses as ll
-from tests.cases import NAMES, REGRESSION_VARIANTS, VARIANTS
+from tests.cases import EXTRA, NAMES, REGRESSION_VARIANTS, VARIANTS, WEIGHT, batch
 
 ALL_VARIANTS = [*VARIANTS, *REGRESSION_VARIANTS]
 
 
-def batch(task: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return input, target and sample weights."""
-    generator = torch.Generator().manual_seed(7)
-    z, sample_weight = torch.randn(6, 3, generator=generator), torch.rand(6, generator=generator)
-    if task == "multiclass":
-        return z, torch.tensor([0, 2, 1, -100, 0, 2]), sample_weight
-    y = torch.rand(6, 3, generator=generator).round()
-    return (z[:, 0], y[:, 0], sample_weight) if task == "binary" else (z, y, sample_weight)
+SAMPLE_WEIGHT = torch.arange(8.0)
 
 
 def function_of(loss: nn.Module) -> Any:
@@ -38,38 +31,38 @@ def function_of(loss: nn.Module) -> Any:
 @pytest.mark.parametrize(("name", "arguments"), ALL_VARIANTS, ids=str)
 def test_module_is_function(name: str, arguments: dict[str, Any]) -> None:
     loss = ll.get_loss(name, **arguments)
-    z, y, sample_weight = batch(loss.task)
-    expected = function_of(loss)(z, y, sample_weight=sample_weight, **arguments)
-    assert torch.equal(loss(z, y, sample_weight), expected)
-    assert torch.equal(getattr(ll, type(loss).__name__)(**arguments)(z, y, sample_weight), expected)
+    z, y = batch(loss.task)
+    expected = function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **arguments)
+    assert torch.equal(loss(z, y, SAMPLE_WEIGHT), expected)
+    assert torch.equal(getattr(ll, type(loss).__name__)(**arguments)(z, y, SAMPLE_WEIGHT), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_reach_both(name: str) -> None:
     options: dict[str, Any] = {
-        "weight": [0.5, 2.0, 1.0],
+        "weight": WEIGHT["multilabel"],
+        "pos_weight": 3.0,
         "label_smoothing": 0.2,
         "normalizer": "samples",
         "ignore_index": 0,
-        "reduction": "sum",
         "task": "multilabel",
     }
-    z, y, sample_weight = batch("multilabel")
-    loss = ll.get_loss(name, pos_weight=3.0, **options)
-    assert torch.equal(
-        loss(z, y, sample_weight), function_of(loss)(z, y, sample_weight=sample_weight, pos_weight=3.0, **options)
-    )
-    for option in options:
-        if option not in ("task", "normalizer"):
-            fewer = {key: value for key, value in options.items() if key != option}
-            assert not torch.isclose(ll.get_loss(name, pos_weight=3.0, **fewer)(z, y), loss(z, y), rtol=1e-3), option
+    z, y = batch("multilabel")
+    loss = ll.get_loss(name, **options)
+    expected = loss(z, y, SAMPLE_WEIGHT)
+    assert torch.equal(function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **options), expected)
+    for option in options.keys() - {"task"}:
+        fewer = {key: value for key, value in options.items() if key != option}
+        assert not torch.isclose(ll.get_loss(name, **fewer)(z, y, SAMPLE_WEIGHT), expected, rtol=1e-3), option
 
 
 # --- constants --------------------------------------------------------------------------------------------------------
 
 
 def with_constants() -> nn.Module:
-    return ll.FocalLoss(gamma=1.5, alpha=[0.2, 0.3, 0.5], weight=torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    return ll.FocalLoss(
+        gamma=1.5, alpha=[0.1, 0.2, 0.3, 0.4], weight=torch.tensor(WEIGHT["multiclass"], dtype=torch.float64)
+    )
 
 
 def test_constants_are_not_saved_and_move_with_the_module() -> None:
@@ -83,7 +76,7 @@ def test_constants_are_not_saved_and_move_with_the_module() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_constants_do_not_change_the_dtype_of_the_loss(dtype: torch.dtype) -> None:
-    z, y, _ = batch("multiclass")
+    z, y = batch("multiclass")
     assert with_constants()(z.to(dtype), y).dtype == torch.promote_types(dtype, torch.float32)
 
 
@@ -97,9 +90,17 @@ def test_copies_are_equal(name: str, arguments: dict[str, Any], duplicate: Any) 
 
 
 def test_copies_keep_their_constants() -> None:
-    z, y, _ = batch("multiclass")
+    z, y = batch("multiclass")
     assert torch.equal(copy.deepcopy(with_constants())(z, y), with_constants()(z, y))
     assert torch.equal(pickle.loads(pickle.dumps(with_constants()))(z, y), with_constants()(z, y))
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_copies_have_the_same_arguments(name: str) -> None:
+    loss = ll.get_loss(name, **EXTRA[name])
+    for copied in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert repr(copied) == repr(loss)
+        assert copied.arguments == loss.arguments
 
 
 @pytest.mark.parametrize(("name", "arguments"), ALL_VARIANTS, ids=str)
@@ -161,12 +162,12 @@ def test_refused_when_made(name: str, arguments: dict[str, Any], error: type[Exc
         ll.get_loss(name, **arguments)
 
 
-@pytest.mark.parametrize(("argument", "name"), [("weight", "ce"), ("alpha", "focal")])
-@pytest.mark.parametrize("length", [1, 2, 4])
+@pytest.mark.parametrize(("argument", "name"), [("weight", "ce"), ("alpha", "focal"), ("class_counts", "ldam")])
+@pytest.mark.parametrize("length", [1, 3, 5])
 def test_wrong_length_is_refused(argument: str, name: str, length: int) -> None:
     # IL repeats the last weight for the classes that lack one
-    z, y, _ = batch("multiclass")
-    with pytest.raises(ValueError, match=f"{argument} .*3.*{length}"):
+    z, y = batch("multiclass")
+    with pytest.raises(ValueError, match=rf"{argument} .*4.*{length}"):
         ll.get_loss(name, **{argument: [0.5] * length})(z, y)
 
 
@@ -175,8 +176,8 @@ def test_wrong_length_is_refused(argument: str, name: str, length: int) -> None:
 
 @pytest.mark.parametrize("name", ll.list_losses())
 def test_same_loss_by_name_mapping_and_object(name: str) -> None:
-    loss = ll.get_loss({"name": name})
-    assert type(ll.get_loss(name)) is type(loss)
+    loss = ll.get_loss({"name": name, **EXTRA.get(name, {})})
+    assert type(ll.get_loss(name, **EXTRA.get(name, {}))) is type(loss)
     assert ll.get_loss(loss) is loss
 
 

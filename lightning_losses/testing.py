@@ -1,0 +1,205 @@
+"""Checks for losses of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_losses.losses import Loss
+
+ROWS, CLASSES = 8, 5
+
+
+class Check(NamedTuple):
+    """One row of the table of `check_loss`.
+
+    Attributes:
+        name: What was checked.
+        problem: What is wrong, or None.
+    """
+
+    name: str
+    problem: str | None
+
+
+def check_loss(loss: Loss, skip: Collection[str] = ()) -> list[Check]:
+    """Put a loss through the cases at which losses break.
+
+    Args:
+        loss: The loss, reduced by its mean. A multiclass one gets five classes.
+        skip: Names of checks that are not meant to hold.
+
+    Returns:
+        The checks that it passed.
+
+    Raises:
+        TypeError: `loss` is not a `Loss`.
+        ValueError: A check fails; the message lists all that do.
+
+    Example:
+        >>> import lightning_losses as ll
+        >>> [check.name for check in check_loss(ll.FocalLoss())][:3]
+        ['finite', 'gradient', 'half precision']
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be a lightning_losses.Loss, with sum_and_weight, got {loss!r}")
+    if unknown := set(skip) - set(CHECKS):
+        raise ValueError(f"skip must hold names of checks, {', '.join(CHECKS)}, got {sorted(unknown)[0]!r}")
+    checks = [Check(name, _problem(check, loss)) for name, check in CHECKS.items() if name not in skip]
+    if failed := [check for check in checks if check.problem]:
+        lines = "\n".join(f"  {check.name}: {check.problem}" for check in failed)
+        raise ValueError(f"{type(loss).__name__} fails {len(failed)} of {len(checks)} checks:\n{lines}")
+    return checks
+
+
+def _problem(check: Callable[[Loss], str | None], loss: Loss) -> str | None:
+    try:
+        return check(loss)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def _batch(task: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    z = (3 * torch.randn(ROWS, CLASSES, generator=generator, dtype=torch.float64)).to(dtype)
+    if task == "multiclass":
+        return z, torch.randint(CLASSES, (ROWS,), generator=generator)
+    if task == "regression":
+        return z[:, 0], z[:, 1]
+    y = torch.rand(ROWS, CLASSES, generator=generator).round()
+    return (z[:, 0], y[:, 0]) if task == "binary" else (z, y)
+
+
+def _evaluate(loss: Loss, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss and its gradient, in float64."""
+    z = z.detach().clone().requires_grad_()
+    value = loss(z, y)
+    (gradient,) = torch.autograd.grad(value, z)
+    return value.detach().double(), gradient.double()
+
+
+def _differ(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float) -> bool:
+    pairs = zip(actual, expected, strict=True)
+    return any(bool((a - e).abs().max() > tolerance * (e.abs().max() + 1e-3)) for a, e in pairs)
+
+
+def _finite(loss: Loss) -> str | None:
+    sizes = (1e4,) if loss.task != "regression" else (10.0,)
+    for size in (*sizes, 100.0, 16.75):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            z, y = _batch(loss.task)
+            value, gradient = _evaluate(loss, (z.sign() * size).to(dtype), y)
+            if not bool(value.isfinite()) or not bool(gradient.isfinite().all()):
+                return f"value or gradient is not finite at inputs of {size:g} in {dtype}"
+    return None
+
+
+def _gradient(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    torch.autograd.gradcheck(lambda x: loss(x, y), z.requires_grad_())
+    return None
+
+
+def _half_precision(loss: Loss) -> str | None:
+    for dtype in (torch.bfloat16, torch.float16):
+        z, y = _batch(loss.task, dtype)
+        if loss(z, y).dtype != torch.float32:
+            return f"inputs in {dtype} give a loss in {loss(z, y).dtype}, not in float32"
+        if _differ(_evaluate(loss, z, y), _evaluate(loss, z.double(), y), 1e-2):
+            return f"differs from float64 on the same inputs by more than 1 % in {dtype}"
+    return None
+
+
+def _shift_invariance(loss: Loss) -> str | None:
+    if loss.task != "multiclass":
+        return None
+    z, y = _batch(loss.task)
+    z = (64 * z).round() / 64  # exact after the shift
+    if _differ(_evaluate(loss, (z + 1000).float(), y), _evaluate(loss, z.float(), y), 1e-3):
+        return "adding 1000 to all logits changes value or gradient"
+    return None
+
+
+def _order(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    return "the order of the rows matters" if _differ((loss(z.flip(0), y.flip(0)),), (loss(z, y),), 1e-9) else None
+
+
+def _split(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    whole = loss.sum_and_weight(z, y)
+    parts = [loss.sum_and_weight(z[part], y[part]) for part in (slice(3), slice(3, None))]
+    added = parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
+    return "sums and weights of parts do not add up to those of the whole" if _differ(added, whole, 1e-9) else None
+
+
+def _mean(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    total, weight = loss.sum_and_weight(z, y)
+    return "the loss is not its sum over its weight" if _differ((loss(z, y),), (total / weight,), 1e-9) else None
+
+
+def _sample_weight(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    twice = torch.tensor([2] + [1] * (ROWS - 1))
+    repeated = loss(z.repeat_interleave(twice, dim=0), y.repeat_interleave(twice, dim=0))
+    differ = _differ((loss(z, y, twice.double()),), (repeated,), 1e-9)
+    return "a sample weight of 2 is not the row twice" if differ else None
+
+
+def _nothing(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    value, _ = _evaluate(loss, z[:0], y[:0])
+    return None if value == 0 else f"an empty batch costs {value.item()}, not 0"
+
+
+def _ignored(loss: Loss) -> str | None:
+    if loss.task == "regression":
+        return None
+    z, y = _batch(loss.task)
+    expected, _ = _evaluate(loss, z[1:], y[1:])
+    z[0], y[0] = torch.nan, -100
+    value, gradient = _evaluate(loss, z, y)
+    if _differ((value,), (expected,), 1e-9):
+        return "a row with the target -100 changes the mean"
+    return None if bool((gradient[0] == 0).all()) else "the gradient of an ignored row that holds NaN is not 0"
+
+
+def _shapes(loss: Loss) -> str | None:
+    z, y = _batch(loss.task)
+    return _accepts(loss, z, y[:-1], "a target of another length")
+
+
+def _targets(loss: Loss) -> str | None:
+    if loss.task == "regression":
+        return None
+    z, y = _batch(loss.task)
+    y[0] = CLASSES
+    return _accepts(loss, z, y, f"the target {CLASSES}")
+
+
+def _accepts(loss: Loss, z: Tensor, y: Tensor, what: str) -> str | None:
+    try:
+        loss(z, y)
+    except (ValueError, TypeError, IndexError, RuntimeError):
+        return None
+    return f"{what} is accepted"
+
+
+CHECKS: dict[str, Callable[[Loss], str | None]] = {
+    "finite": _finite,
+    "gradient": _gradient,
+    "half precision": _half_precision,
+    "shift invariance": _shift_invariance,
+    "order": _order,
+    "split": _split,
+    "mean": _mean,
+    "sample weight": _sample_weight,
+    "nothing": _nothing,
+    "ignored": _ignored,
+    "shapes": _shapes,
+    "targets": _targets,
+}
