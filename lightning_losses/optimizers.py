@@ -60,18 +60,16 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec = "adamw") -> Optimiz
     for argument in {"lr", "weight_decay"} & arguments.keys():
         finite_non_negative(argument, arguments[argument])
 
-    grouping = {key: arguments.pop(key) for key in _GROUPING if arguments.get(key) is not None}
-    weight_decay = arguments.get(
-        "weight_decay", signature["weight_decay"].default if "weight_decay" in signature else 0
-    )
-    lr = arguments.get("lr", signature["lr"].default)
-    groups = param_groups(module, weight_decay, lr=lr, **grouping)
+    grouping = {key: arguments.pop(key, None) for key in _GROUPING}
+    grouping = {key: value for key, value in grouping.items() if value is not None}
+    given = {"weight_decay": 0.0} | {key: signature[key].default for key in allowed} | arguments
+    groups = param_groups(module, given["weight_decay"], lr=given["lr"], **grouping)
     if cls is torch.optim.LBFGS:
-        if {"rules", "layer_decay"} & grouping.keys():
+        if grouping.get("rules") or grouping.get("layer_decay"):
             raise ValueError("optimizer 'lbfgs' treats all parameters alike: it takes no rules and no layer_decay")
         groups = [{"params": [parameter for group in groups for parameter in group["params"]]}]
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
-    return cls(groups, **{key: value for key, value in arguments.items() if key not in _GROUPING})
+    return cls(groups, **arguments)
 
 
 def learning_rate_of(optimizer: Optimizer) -> Callable[[nn.Parameter], float]:
@@ -171,25 +169,25 @@ def build_scheduler(
         return None
     name, arguments = name_and_arguments("scheduler", spec)
     cls, defaults = _SCHEDULERS[choice("scheduler", name.lower(), sorted(_SCHEDULERS))]
-    signature = {key: value for key, value in inspect.signature(cls).parameters.items() if key != "optimizer"}
+    signature = {key: value.default for key, value in inspect.signature(cls).parameters.items() if key != "optimizer"}
     unknown_arguments(f"scheduler {name!r}", arguments, [*signature, *_WHEN])
     arguments = defaults | arguments
     when = {key: arguments.pop(key, default) for key, default in _WHEN.items()}
     choice("interval", when["interval"], ("epoch", "step"))
+    frequency = _count("frequency", when["frequency"], at_least=1)
     warmup = _count("warmup", when.pop("warmup"), at_least=0)
-    _count("frequency", when["frequency"], at_least=1)
-
-    given = {key: value.default for key, value in signature.items()} | arguments
-    for key in signature.keys() & _LENGTHS:
-        if given[key] in (None, inspect.Parameter.empty) and not given.get("steps_per_epoch"):
-            arguments[key] = _rest_of_run(name, key, length and length // when["frequency"], warmup)
-    if cls is lr_scheduler.OneCycleLR and arguments.get("max_lr") is None:
-        arguments["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-    missing = [key for key, value in signature.items() if value.default is value.empty and arguments.get(key) is None]
-    if missing:
-        raise ValueError(f"scheduler {name!r} needs {', '.join(missing)}")
     if cls is ReduceLROnPlateau and when["monitor"] is None:
         raise ValueError(f"scheduler {name!r} needs monitor, such as 'val/loss'")
+
+    given = signature | arguments
+    for key in _LENGTHS & signature.keys():
+        if given[key] in (None, inspect.Parameter.empty) and not given.get("steps_per_epoch"):
+            arguments[key] = _rest_of_run(name, key, length and length // frequency, warmup)
+    if cls is lr_scheduler.OneCycleLR and given["max_lr"] is None:
+        arguments["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    missing = [key for key, value in (signature | arguments).items() if value is inspect.Parameter.empty]
+    if missing:
+        raise ValueError(f"scheduler {name!r} needs {', '.join(missing)}")
     scheduler = _warmed_up(name, cls, optimizer, arguments, warmup) if warmup else cls(optimizer, **arguments)
     return {"scheduler": scheduler, **{key: value for key, value in when.items() if value is not None}}
 

@@ -14,10 +14,10 @@ from lightning_losses._terms import Term, build_terms
 from lightning_losses._validation import finite_non_negative, nearest
 from lightning_losses.functional._sharding import (
     Layout,
-    gradient_of,
+    close_gradient,
     layout_of,
     local,
-    shard,
+    open_gradient,
     sharded_dims,
     sum_over_shards,
     whole,
@@ -124,10 +124,8 @@ class ParameterRegularizer(Regularizer):
         total = torch.zeros(())
         for layout, parameters in self._groups(module):
             view = local if layout else whole
-            value = sum(
-                (self.penalty(name, view(parameter)) for name, parameter in parameters.items()), torch.zeros(())
-            )
-            total = total + sum_over_shards(self.factor * value, layout)
+            values = (self.penalty(name, view(parameter)) for name, parameter in parameters.items())
+            total = total + sum_over_shards(self.factor * sum(values, torch.zeros(())), layout)
         return total
 
     @torch.no_grad()
@@ -137,15 +135,10 @@ class ParameterRegularizer(Regularizer):
         for layout, parameters in self._groups(module):
             view = local if layout else whole
             weights = {name: view(parameter).detach() for name, parameter in parameters.items()}
-            gathered = {name: layout_of(parameter) for name, parameter in parameters.items() if not layout}
-            gradients = [
-                torch.zeros_like(weights[name]) if gathered.get(name) else local(gradient_of(name, parameter))
-                for name, parameter in parameters.items()
-            ]
+            gradients = [open_gradient(name, parameter, layout) for name, parameter in parameters.items()]
             total = total + sum_over_shards(self.add_penalty_gradient_(weights, gradients), layout)
-            for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
-                if own_layout := gathered.get(name):
-                    gradient_of(name, parameter).add_(shard(gradient, own_layout))
+            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+                close_gradient(parameter, gradient, layout)
         return total
 
     def _groups(self, module: nn.Module) -> list[tuple[Layout | None, dict[str, nn.Parameter]]]:
@@ -161,7 +154,15 @@ class ParameterRegularizer(Regularizer):
         return [*together.items(), *gathered]
 
 
-class ElasticNet(ParameterRegularizer):
+class _Elementwise(ParameterRegularizer):
+    """A penalty that is the sum of those of the single numbers."""
+
+    def splits_at(self, dim: int) -> bool:
+        """Any piece is independent of the others."""
+        return True
+
+
+class ElasticNet(_Elementwise):
     """L1 and L2 penalty together.
 
     `factor * (l1 * sum|w| + 0.5 * l2 * sum w^2)`
@@ -201,12 +202,8 @@ class ElasticNet(ParameterRegularizer):
         """Add `factor * (l1 * sign(w) + l2 * w)`."""
         return add_elastic_net_gradient_([*weights.values()], gradients, self.factor * self.l1, self.factor * self.l2)
 
-    def splits_at(self, dim: int) -> bool:
-        """Any piece is independent of the others."""
-        return True
 
-
-class L1(ParameterRegularizer):
+class L1(_Elementwise):
     """Sum of absolute values.
 
     `factor * sum|w|`
@@ -241,19 +238,16 @@ class L1(ParameterRegularizer):
         """Add `factor * sign(w)`."""
         return add_elastic_net_gradient_([*weights.values()], gradients, self.factor, 0.0)
 
-    def splits_at(self, dim: int) -> bool:
-        """Any piece is independent of the others."""
-        return True
 
-
-class L2(ParameterRegularizer):
+class L2(_Elementwise):
     """Half the sum of squares.
 
     `factor * 0.5 * sum w^2`, gradient `factor * w`
 
-    Under plain SGD this is `weight_decay=factor`. Under Adam it is not: there the gradient of the penalty is divided by
-    the running size of all gradients, so that weights with large gradients are hardly decayed; AdamW's `weight_decay`
-    is meant for that. Keras' `l2(f)` has no half: it is `L2(2 * f)`.
+    Under SGD this is `weight_decay=factor`. Under Adam it does not decay: its gradient is divided by the running size
+    of all gradients, so that weights with large gradients hardly shrink; `torch.optim.Adam`'s own `weight_decay` does
+    the same. That is why AdamW exists, whose decay shrinks all weights alike. Keras' `l2(f)` has no half: it is
+    `L2(2 * f)`.
 
     Args:
         factor: Finite, at least 0.
@@ -285,10 +279,6 @@ class L2(ParameterRegularizer):
     def add_penalty_gradient_(self, weights: dict[str, Tensor], gradients: list[Tensor]) -> Tensor:
         """Add `factor * w`."""
         return add_elastic_net_gradient_([*weights.values()], gradients, 0.0, self.factor)
-
-    def splits_at(self, dim: int) -> bool:
-        """Any piece is independent of the others."""
-        return True
 
 
 class ProximalL1(L1):
@@ -463,7 +453,7 @@ class Spectral(ParameterRegularizer):
         return spectral_penalty(weight, vectors)
 
 
-class L2SP(ParameterRegularizer):
+class L2SP(_Elementwise):
     """Half the squared distance from the weights that training started from, for fine-tuning.
 
     `factor * 0.5 * sum (w - w0)^2`
@@ -509,10 +499,6 @@ class L2SP(ParameterRegularizer):
             total = total + add_elastic_net_gradient_([moved], [gradient], 0.0, self.factor)
         return total
 
-    def splits_at(self, dim: int) -> bool:
-        """Any piece is independent of the others."""
-        return True
-
     def state_dict(self) -> dict[str, Tensor]:
         """Return the starting weights by name; of sharded parameters this rank's part."""
         return dict(self._start)
@@ -522,8 +508,10 @@ class L2SP(ParameterRegularizer):
         self._start = dict(state)
 
     def _start_of(self, name: str, weight: Tensor) -> Tensor:
-        start = self._start.setdefault(name, weight.detach().clone())
-        return start.to(weight.device)
+        if name not in self._start:
+            self._start[name] = weight.detach().clone()
+        self._start[name] = self._start[name].to(weight.device)  # a checkpoint may have been loaded elsewhere
+        return self._start[name]
 
 
 class Custom(ParameterRegularizer):
@@ -642,12 +630,12 @@ def _layers(module: nn.Module, where: Where) -> list[nn.Module]:
         owners = [site.raw_name for entry in find_entries(module) if entry.role == "weight" for site in entry.sites]
         paths = [name.rpartition(".")[0].partition(".parametrizations.")[0] for name in owners]
         return [module.get_submodule(path) for path in dict.fromkeys(paths)]
-    paths = dict(module.named_modules())
+    named = dict(module.named_modules())
     layers: dict[str, nn.Module] = {}
     for item in [where] if isinstance(where, (str, nn.Module)) else where:
-        found = {path: layer for path, layer in paths.items() if layer is item or _is_named(path, item)}
+        found = {path: layer for path, layer in named.items() if layer is item or _is_named(path, item)}
         if not found:
-            raise ValueError(f"where: {item!r} is no layer{nearest(item, paths)}")
+            raise ValueError(f"where: {item!r} is no layer{nearest(item, named)}")
         layers |= found
     return list(layers.values())
 

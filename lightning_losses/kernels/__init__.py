@@ -1,9 +1,51 @@
 """The only operations that touch the N x C matrix of logits.
 
-Every classification loss is built from `target_log_likelihood` (hard labels) and `row_expectation` (soft labels);
-whatever makes these two faster makes every loss faster.
+Every classification loss is built from `target_loss` (hard labels) and `row_expectation` (soft labels), or with one
+logit for each decision from `element_loss`; whatever makes these faster makes every loss faster.
 """
 
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from lightning_losses.kernels import blocked, plain
+from lightning_losses.kernels.phi import Phi as Phi
+from lightning_losses.kernels.phi import apply as apply
 from lightning_losses.kernels.plain import log_softmax as log_softmax
-from lightning_losses.kernels.plain import row_expectation as row_expectation
-from lightning_losses.kernels.plain import target_log_likelihood as target_log_likelihood
+
+
+def target_loss(
+    phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """See `plain.target_loss`."""
+    result: Tensor = _backend(logits, shift).target_loss(phi, logits, target, used, shift)
+    return result
+
+
+def row_expectation(
+    phi: Phi, logits: Tensor, coefficient: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """See `plain.row_expectation`."""
+    result: Tensor = _backend(logits, shift, coefficient).row_expectation(phi, logits, coefficient, used, shift)
+    return result
+
+
+def element_loss(
+    phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None = None
+) -> Tensor:
+    """See `plain.element_loss`."""
+    backend = _backend(logits, share, positive, negative)
+    result: Tensor = backend.element_loss(phi, logits, share, positive, negative, used)
+    return result
+
+
+def _backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
+    """The fast versions are for eager tensors, and have a gradient for the logits alone."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return plain
+    if type(logits) not in (Tensor, torch.nn.Parameter) or any(c is not None and c.requires_grad for c in constants):
+        return plain
+    return blocked if logits.device.type == "cpu" else plain

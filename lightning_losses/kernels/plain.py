@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from lightning_losses.kernels.phi import Phi, apply
 
 
 class _LogSoftmax(torch.autograd.Function):
@@ -47,33 +49,73 @@ def log_softmax(logits: Tensor) -> Tensor:
     return result
 
 
-def target_log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
-    """Return `log p` of the target class of each row.
+def _scores(logits: Tensor, used: Tensor | None, shift: Tensor | None) -> Tensor:
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if shift is not None:
+        scores = scores + shift
+    return scores if used is None else scores.where(used.unsqueeze(1), 0)
+
+
+def target_loss(
+    phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """Return `phi(log p)` of the target class of each row.
 
     Args:
+        phi: The loss as a function of the log-likelihood.
         logits: `(N, C)`.
-        target: `(N,)`, class indices; a negative one marks a row that is left out: its result is 0 and its gradient is
-            0, whatever the row holds.
+        target: `(N,)`, class indices.
+        used: `(N,)`, False for a row that is left out: its result is 0 and its gradient is 0, whatever the row holds.
+            None if all count.
+        shift: `(C,)`, what is added to the logits.
 
     Returns:
-        `(N,)`, in the dtype of `logits`.
+        `(N,)`, in float32 for half inputs.
     """
-    used = (target >= 0).unsqueeze(1)
-    return log_softmax(logits.where(used, 0)).gather(1, target.clamp_min(0).unsqueeze(1)).where(used, 0).squeeze(1)
+    loss = apply(phi, log_softmax(_scores(logits, used, shift)).gather(1, target.unsqueeze(1)).squeeze(1))
+    return loss if used is None else loss.where(used, 0)
 
 
-def row_expectation(logits: Tensor, coefficient: Tensor, phi: Callable[[Tensor], Tensor], used: Tensor) -> Tensor:
+def row_expectation(
+    phi: Phi, logits: Tensor, coefficient: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
     """Return `sum_c coefficient_c * phi(log p_c)` of each row.
 
     Args:
+        phi: The loss as a function of the log-likelihood.
         logits: `(N, C)`.
         coefficient: `(N, C)` or `(C,)`.
-        phi: Elementwise function of the log-likelihood.
-        used: `(N,)`, False for a row that is left out: its result is 0 and its gradient is 0, whatever the row holds.
+        used: As in `target_loss`.
+        shift: As in `target_loss`.
 
     Returns:
-        `(N,)`, in the dtype of `logits`.
+        `(N,)`, in float32 for half inputs.
     """
-    rows = used.unsqueeze(1)
-    terms = coefficient * phi(log_softmax(logits.where(rows, 0)))
-    return torch.where(rows, terms, 0).sum(dim=1)
+    terms = coefficient * apply(phi, log_softmax(_scores(logits, used, shift)))
+    return (terms if used is None else terms.where(used.unsqueeze(1), 0)).sum(dim=1)
+
+
+def element_loss(
+    phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None = None
+) -> Tensor:
+    """Return `positive * share * phi(log p) + negative * (1 - share) * phi(log(1 - p))` of each element.
+
+    Args:
+        phi: The loss as a function of the log-likelihood.
+        logits: Any shape.
+        share: Labels or probabilities of class 1, same shape.
+        positive: Factor of class 1, broadcast against the logits.
+        negative: Factor of class 0, likewise.
+        used: Same shape as the logits, False where an element is left out: its result is 0 and its gradient is 0,
+            whatever it holds. None if all count.
+
+    Returns:
+        Same shape, in float32 for half inputs.
+    """
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    share = share.to(scores.dtype)
+    if used is not None:
+        scores, share = scores.where(used, 0), share.where(used, 0)
+    of_one, of_zero = apply(phi, logsigmoid(scores)), apply(phi, logsigmoid(-scores))
+    loss = positive * share * of_one + negative * (1 - share) * of_zero
+    return loss if used is None else loss.where(used, 0)

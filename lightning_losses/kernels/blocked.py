@@ -1,0 +1,234 @@
+"""The operations for CPUs: in blocks of rows that stay in the cache.
+
+The forward pass reads the logits once and saves a few numbers a row; the backward pass reads them once and writes the
+gradient once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from lightning_losses.kernels import plain
+from lightning_losses.kernels.phi import Phi, descent
+
+BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
+NARROW = 64  # up to so many classes a block is transposed, or reductions would run over few elements each
+ELEMENTS = 2**16  # of a block of single decisions, which needs more temporary copies
+LONG = 512  # from so many rows on, where that pays for the copy
+
+
+class _Blocks:
+    """A matrix of logits in blocks of rows, in float32 at least.
+
+    Args:
+        logits: `(N, C)`.
+        shift: `(C,)`, what is added to them.
+    """
+
+    def __init__(self, logits: Tensor, shift: Tensor | None) -> None:
+        self.logits, self.shift = logits, shift
+        rows, classes = logits.shape
+        self.rows, self.size = rows, max(1, min(rows, BLOCK // max(classes, 1)))
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        self.narrow = classes <= NARROW and rows >= LONG
+        self.in_place = not self.narrow and logits.dtype == dtype
+        shape = (classes, self.size) if self.narrow else (self.size, classes)
+        buffer = torch.empty(shape, dtype=dtype)
+        self.buffer = buffer.t() if self.narrow else buffer
+
+    def __iter__(self) -> Iterator[slice]:
+        for start in range(0, max(self.rows, 1), self.size):
+            yield slice(start, min(start + self.size, self.rows))
+
+    def scores(self, rows: slice) -> Tensor:
+        """Return the shifted logits of these rows, until the scratch is written."""
+        block = self.logits[rows]
+        if self.shift is not None:
+            return self.scratch(rows).copy_(block).add_(self.shift)
+        return block if self.in_place else self.scratch(rows).copy_(block)
+
+    def scratch(self, rows: slice) -> Tensor:
+        """Return working memory for these rows."""
+        return self.buffer[: rows.stop - rows.start]
+
+
+def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
+    """Also where a row left out holds NaN."""
+    return gradient if used is None else gradient.index_fill_(0, (~used).nonzero().squeeze(1), 0)
+
+
+def _join(parts: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Return each number of all rows, from the numbers of each block."""
+    return list(parts[0]) if len(parts) == 1 else [torch.cat(numbers) for numbers in zip(*parts, strict=True)]
+
+
+class _TargetLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
+    ) -> Tensor:
+        blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
+        for rows in blocks:
+            scores, index = blocks.scores(rows), column[rows]
+            peak = scores.amax(dim=1, keepdim=True)
+            gap = torch.sub(scores, peak, out=blocks.scratch(rows))
+            target_gap = gap.gather(1, index)
+            # the target is left out of the sum: on an easy row all information is in the others
+            others = gap.exp_().scatter_(1, index, torch.zeros_like(peak)).sum(dim=1, keepdim=True)
+            parts.append((peak, target_gap, others))
+        peak, target_gap, others = _join(parts)
+        log_p = logsigmoid(target_gap - others.log()).squeeze(1)
+        if used is not None:
+            log_p = log_p.where(used, 0)
+        ctx.phi = phi
+        ctx.save_for_backward(logits, target, used, shift, log_p, peak, target_gap, others)
+        return phi.value(log_p)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
+        logits, target, used, shift, log_p, peak, target_gap, others = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+            loss = plain.target_loss(ctx.phi, logits, target, used, shift)
+            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
+        # a class c gets factor * exp(z_c - peak), the target minus the sum of the others: nothing cancels
+        factor = (grad * descent(ctx.phi, log_p)).unsqueeze(1).div_(target_gap.exp().add_(others))
+        at_target = -factor * others
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+        for rows in blocks:
+            block = gradient[rows]
+            work = torch.sub(blocks.scores(rows), peak[rows], out=block if blocks.in_place else blocks.scratch(rows))
+            work.exp_().mul_(factor[rows]).scatter_(1, column[rows], at_target[rows])
+            if not blocks.in_place:
+                block.copy_(work)
+        return None, _zero_unused_(gradient, used), None, None, None
+
+
+class _RowExpectation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, phi: Phi, logits: Tensor, coefficient: Tensor, used: Tensor | None, shift: Tensor | None
+    ) -> Tensor:
+        blocks, parts = _Blocks(logits, shift), []
+        for rows in blocks:
+            scores = blocks.scores(rows)
+            peak, peak_class = scores.max(dim=1, keepdim=True)
+            gap = scores - peak
+            others = torch.exp(gap, out=blocks.scratch(rows))
+            others = others.scatter_(1, peak_class, torch.zeros_like(peak)).sum(dim=1, keepdim=True).log1p_()
+            loss = (phi.value(gap.sub_(others)) * _part(coefficient, rows)).sum(dim=1)
+            parts.append((peak, others, loss))
+        peak, others, loss = _join(parts)
+        ctx.phi = phi
+        ctx.save_for_backward(logits, coefficient, used, shift, peak, others)
+        return loss if used is None else loss.where(used, 0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
+        logits, coefficient, used, shift, peak, others = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            loss = plain.row_expectation(ctx.phi, logits, coefficient, used, shift)
+            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
+        for rows in blocks:
+            log_p = torch.sub(blocks.scores(rows), peak[rows], out=blocks.scratch(rows)).sub_(others[rows])
+            by_class = descent(ctx.phi, log_p).mul_(_part(coefficient, rows)).mul_(column[rows])
+            # p * sum(by_class) - by_class, without the cancellation where p is close to 1
+            rest = by_class.sum(dim=1, keepdim=True) - by_class
+            p_minus_1 = log_p.expm1()
+            gradient[rows] = rest.mul_(log_p.exp_()).addcmul_(by_class, p_minus_1)
+        return None, _zero_unused_(gradient, used), None, None, None
+
+
+def _part(coefficient: Tensor, rows: slice) -> Tensor:
+    return coefficient if coefficient.dim() == 1 else coefficient[rows]
+
+
+class _ElementLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
+    ) -> Tensor:
+        loss = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32))
+        for rows in _element_blocks(logits):
+            scores, sides = _scores_and_sides(logits[rows], share[rows], positive, negative, _of(used, rows))
+            first, *second = (phi.value(logsigmoid(scores * sign)).mul_(factor) for sign, factor in sides)
+            loss[rows] = first.add_(second[0]) if second else first
+        ctx.phi = phi
+        ctx.save_for_backward(logits, share, positive, negative, used)
+        return loss if used is None else loss.masked_fill_(~used, 0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
+        logits, share, positive, negative, used = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            loss = plain.element_loss(ctx.phi, logits, share, positive, negative, used)
+            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
+        gradient = torch.empty_like(logits)
+        for rows in _element_blocks(logits):
+            scores, sides = _scores_and_sides(logits[rows], share[rows], positive, negative, _of(used, rows))
+            total = torch.zeros_like(scores)
+            for sign, factor in sides:
+                signed = scores * sign
+                steepness = descent(ctx.phi, logsigmoid(signed)).mul_(signed.neg_().sigmoid_())
+                total.addcmul_(steepness.mul_(factor), torch.as_tensor(sign, dtype=scores.dtype), value=-1)
+            gradient[rows] = total.mul_(grad[rows])
+        if used is not None:
+            gradient.masked_fill_(~used, 0)
+        return None, gradient, None, None, None, None
+
+
+def _element_blocks(logits: Tensor) -> Iterator[slice]:
+    size = max(1, ELEMENTS * len(logits) // max(logits.numel(), 1))
+    for start in range(0, len(logits), size):
+        yield slice(start, start + size)
+
+
+def _of(mask: Tensor | None, rows: slice) -> Tensor | None:
+    return None if mask is None else mask[rows]
+
+
+def _scores_and_sides(
+    logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
+) -> tuple[Tensor, list[tuple[Tensor | int, Tensor]]]:
+    """Return the logits, and for each class that has a share the sign that they count with, and the factor."""
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    share = share.to(scores.dtype)
+    if used is not None:
+        scores, share = scores.where(used, 0), share.where(used, 0)
+    of_one, of_zero = positive * share, negative * (1 - share)
+    if share.frac().any():
+        return scores, [(1, of_one), (-1, of_zero)]
+    return scores, [(2 * share - 1, of_one.add_(of_zero))]  # labels: only one side counts
+
+
+def target_loss(
+    phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """See `plain.target_loss`."""
+    result: Tensor = _TargetLoss.apply(phi, logits, target, used, shift)
+    return result
+
+
+def row_expectation(
+    phi: Phi, logits: Tensor, coefficient: Tensor, used: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """See `plain.row_expectation`."""
+    result: Tensor = _RowExpectation.apply(phi, logits, coefficient, used, shift)
+    return result
+
+
+def element_loss(
+    phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None = None
+) -> Tensor:
+    """See `plain.element_loss`."""
+    if not logits.dim():
+        return plain.element_loss(phi, logits, share, positive, negative, used)
+    result: Tensor = _ElementLoss.apply(phi, logits, share, positive, negative, used)
+    return result

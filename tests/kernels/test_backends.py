@@ -1,0 +1,221 @@
+"""Every fast version of the operations against the plain one in float64."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_losses import kernels
+from lightning_losses.functional.classification import CrossEntropy, Focal, GeneralizedCrossEntropy
+from lightning_losses.kernels import blocked, plain
+
+BACKENDS = [pytest.param(blocked, id="blocked")]
+PHIS = [CrossEntropy(), Focal(0.5), Focal(2.0), GeneralizedCrossEntropy(0.7)]
+# narrow blocks are transposed from 512 rows on; with 50 elements a block, most of these are cut, some unevenly
+SHAPES = [(1, 1), (3, 2), (7, 5), (4, 300), (600, 3), (600, 64), (9, 65), (0, 4)]
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
+
+
+@pytest.fixture(params=[None, 50, 2000], ids="block={}".format, autouse=True)
+def _block_size(request, monkeypatch):
+    if request.param:
+        monkeypatch.setattr(blocked, "BLOCK", request.param)
+        monkeypatch.setattr(blocked, "ELEMENTS", request.param)
+
+
+def logits_of(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Hard, easy and tied rows."""
+    z = 3 * torch.randn(shape, dtype=torch.float64)
+    z[::3] = 0
+    z[1::3, 0] += 20
+    return z.to(dtype)
+
+
+def compare(fast: Tensor, exact: Tensor, z: Tensor, reference: Tensor, tolerance: float) -> None:
+    seed = torch.rand(len(exact), dtype=torch.float64).reshape(-1, *[1] * (exact.dim() - 1)) + 0.5
+    (slope,) = torch.autograd.grad((fast * seed.to(fast.dtype)).sum(), z)
+    (exact_slope,) = torch.autograd.grad((exact * seed).sum(), reference)
+    assert slope.dtype == z.dtype
+    assert fast.dtype == torch.promote_types(z.dtype, torch.float32)
+    torch.testing.assert_close(fast.double(), exact, rtol=max(tolerance / 100, 4e-6), atol=1e-30)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=tolerance * 4, atol=torch.finfo(z.dtype).tiny * 100)
+
+
+def pair(z: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits to differentiate, and the same numbers in float64."""
+    return z.requires_grad_(), z.detach().double().requires_grad_()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("phi", PHIS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_target_loss(backend: ModuleType, phi: kernels.Phi, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    z, reference = pair(logits_of(shape, dtype))
+    target = torch.randint(shape[1], shape[:1])
+    target[1::3] = 0
+    compare(
+        backend.target_loss(phi, z, target),
+        plain.target_loss(phi, reference, target),
+        z,
+        reference,
+        TOLERANCE[dtype],
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("by_row", [True, False], ids=["by row", "by class"])
+@pytest.mark.parametrize("phi", PHIS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_row_expectation(
+    backend: ModuleType, by_row: bool, phi: kernels.Phi, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    z, reference = pair(logits_of(shape, dtype))
+    coefficient = torch.rand(shape if by_row else shape[1:], dtype=torch.float64)
+    coefficient[..., 0] = 0
+    compute = torch.promote_types(dtype, torch.float32)
+    fast = backend.row_expectation(phi, z, coefficient.to(compute))
+    exact = plain.row_expectation(phi, reference, coefficient.to(compute).double())
+    seed = torch.rand(len(exact), dtype=torch.float64) + 0.5
+    (slope,) = torch.autograd.grad((fast * seed.to(compute)).sum(), z)
+    (exact_slope,) = torch.autograd.grad((exact * seed).sum(), reference)
+    torch.testing.assert_close(fast.double(), exact, rtol=5e-6, atol=1e-12)
+    # the classes' shares cancel in this gradient, so it is judged against the largest number of its row
+    scale = exact_slope.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
+    torch.testing.assert_close(slope / scale, exact_slope / scale, rtol=0, atol=TOLERANCE[dtype] * 4, check_dtype=False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("phi", PHIS, ids=str)
+@pytest.mark.parametrize("labels", ["hard", "soft", "integer"])
+@pytest.mark.parametrize("shape", [(1,), (513,), (5, 3), (2, 3, 40), (0, 3)], ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_element_loss(
+    backend: ModuleType, phi: kernels.Phi, labels: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    z, reference = pair((3 * torch.randn(shape, dtype=torch.float64)).to(dtype))
+    share = torch.rand(shape).round(decimals=2 if labels == "soft" else 0)
+    share = share.long() if labels == "integer" else share
+    positive, negative = torch.rand(2, *shape[1:]).unbind()
+    fast = backend.element_loss(phi, z, share, positive.to(z) if dtype == torch.float64 else positive, negative)
+    exact = plain.element_loss(phi, reference, share, positive.double(), negative.double())
+    compare(fast, exact, z, reference, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_rows_left_out_may_hold_anything(backend: ModuleType, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    z, phi = logits_of(shape, dtype), Focal(2.0)
+    used = torch.arange(shape[0]) % 3 != 1
+    z[~used] = torch.tensor([torch.nan, torch.inf, -torch.inf]).repeat(shape[1])[: shape[1]].to(dtype)
+    z.requires_grad_()
+    target, coefficient = torch.zeros(shape[0], dtype=torch.long), torch.rand(shape).to(z)
+    element_used = used[:, None].expand(shape)
+    for compute in (
+        lambda z, used: backend.target_loss(phi, z, target[: len(z)], used),
+        lambda z, used: backend.row_expectation(phi, z, coefficient[: len(z)].float(), used),
+        lambda z, used: backend.element_loss(
+            phi, z, torch.ones_like(z), torch.ones(()), torch.ones(()), None if used is None else element_used
+        ).sum(1),
+    ):
+        loss = compute(z, used)
+        (slope,) = torch.autograd.grad(loss.sum(), z)
+        assert (loss[~used] == 0).all()
+        assert (slope[~used] == 0).all()
+        assert loss.isfinite().all()
+        assert slope[used].isfinite().all()
+        assert slope[used].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
+def test_shift_is_added(backend: ModuleType, shape: tuple[int, int]) -> None:
+    z, shift, phi = logits_of(shape, torch.float64), torch.randn(shape[1], dtype=torch.float64), Focal(2.0)
+    target, coefficient = torch.randint(shape[1], shape[:1]), torch.rand(shape, dtype=torch.float64)
+    for name, argument in (("target_loss", target), ("row_expectation", coefficient)):
+        ours, moved = z.clone().requires_grad_(), (z + shift).requires_grad_()
+        value = getattr(backend, name)(phi, ours, argument, None, shift)
+        expected = getattr(plain, name)(phi, moved, argument)
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+        slopes = torch.autograd.grad(value.sum(), ours), torch.autograd.grad(expected.sum(), moved)
+        torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
+def test_strides(backend: ModuleType, shape: tuple[int, int]) -> None:
+    z, target, phi = logits_of(shape, torch.float32), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
+    expected = backend.target_loss(phi, z, target)
+    for strided in (z.t().contiguous().t(), torch.stack([z, -z], dim=2)[..., 0], z[:1].expand(shape)):
+        leaf = strided.requires_grad_()
+        value = backend.target_loss(phi, leaf, target)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+        assert slope.shape == z.shape
+        torch.testing.assert_close(value, expected if strided.stride(0) else expected[:1].expand(len(z)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [(7, 5), (520, 3)], ids=str)
+def test_second_derivative(backend: ModuleType, shape: tuple[int, int]) -> None:
+    z, target, phi = logits_of(shape, torch.float64), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
+    share, one = torch.rand(shape, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    for name, arguments in (
+        ("target_loss", (target,)),
+        ("row_expectation", (share,)),
+        ("element_loss", (share, one, one)),
+    ):
+        results = []
+        for module in (backend, plain):
+            leaf = z.clone().requires_grad_()
+            (first,) = torch.autograd.grad(getattr(module, name)(phi, leaf, *arguments).sum(), leaf, create_graph=True)
+            results.append(torch.autograd.grad(first.square().sum(), leaf)[0])
+        torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backward_twice(backend: ModuleType) -> None:
+    z, target = logits_of((600, 3), torch.float32).requires_grad_(), torch.zeros(600, dtype=torch.long)
+    loss = backend.target_loss(Focal(2.0), z, target).sum()
+    first = torch.autograd.grad(loss, z, retain_graph=True)
+    assert torch.equal(*first, *torch.autograd.grad(loss, z))
+
+
+def test_transforms() -> None:
+    z, target, phi = logits_of((6, 4), torch.float64), torch.randint(4, (6,)), Focal(2.0)
+
+    def loss(row: Tensor, label: Tensor) -> Tensor:
+        return kernels.target_loss(phi, row.unsqueeze(0), label.unsqueeze(0)).sum()
+
+    leaf = z.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(plain.target_loss(phi, leaf, target).sum(), leaf)
+    slopes = torch.func.vmap(torch.func.grad(loss))(z, target)
+    torch.testing.assert_close(slopes, expected)
+
+
+def test_forward_mode_is_refused() -> None:
+    z, target = torch.randn(4, 3), torch.zeros(4, dtype=torch.long)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError), match="jvp"):
+        kernels.target_loss(Focal(2.0), torch.autograd.forward_ad.make_dual(z, torch.ones_like(z)), target)
+
+
+def test_easy_rows_keep_their_digits() -> None:
+    # 1 - p = 3 exp(-30) / (1 + 3 exp(-30)): lost in float32 by any formula that subtracts from 1
+    z = torch.tensor([[1030.0, 1000.0, 1000.0, 1000.0]], requires_grad=True)
+    loss = kernels.target_loss(CrossEntropy(), z, torch.tensor([0]))
+    loss.sum().backward()
+    miss = torch.tensor(-30.0, dtype=torch.float64).exp().item()
+    torch.testing.assert_close(loss.item(), 3 * miss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(z.grad, torch.tensor([[-3 * miss, miss, miss, miss]]), rtol=1e-6, atol=0)
+
+
+def test_saved_memory_is_linear_in_the_rows() -> None:
+    z, target = torch.randn(64, 1000, requires_grad=True), torch.randint(1000, (64,))
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
+        kernels.target_loss(Focal(2.0), z, target)
+    assert sum(kept) <= z.numel() + 10 * len(z)
