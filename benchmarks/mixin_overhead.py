@@ -73,7 +73,8 @@ class ByHand(LightningModule):
     def configure_optimizers(self):
         decay = [p for name, p in self.named_parameters() if not name.endswith("bias")]
         rest = [p for name, p in self.named_parameters() if name.endswith("bias")]
-        return torch.optim.AdamW([{"params": decay, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.0}], lr=1e-3)
+        groups = [{"params": decay, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=1e-3)
 
 
 class Clock(Callback):
@@ -92,7 +93,7 @@ class Clock(Callback):
 def epoch(cls: type[LightningModule], features: int, width: int, rows: int, steps: int) -> float:
     """Return the seconds of the second of two epochs."""
     clock = Clock()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     trainer = Trainer(max_epochs=2, accelerator="cpu", callbacks=[clock], **quiet)
     trainer.fit(cls(features, width), Batches(features, rows, steps))
     return clock.seconds[1]
@@ -125,7 +126,8 @@ def main() -> None:
     torch.manual_seed(0)
     versions = {"torch": torch.__version__, "lightning": lightning.__version__, "python": platform.python_version()}
     machine = {"processor": platform.machine(), "threads": torch.get_num_threads(), **versions}
-    result = {"question": __doc__.splitlines()[0], "machine": machine, "results": measure(arguments.pairs, arguments.steps)}
+    results = measure(arguments.pairs, arguments.steps)
+    result = {"question": __doc__.splitlines()[0], "machine": machine, "results": results}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -22,15 +22,15 @@ from lightning_losses.regularizers import ParameterRegularizer, build_regularize
 class Regularizers(Callback):
     """Adds penalties on parameters to any LightningModule, once for each optimizer step.
 
-    A module with `RegularizerMixin` takes them over, under the names they have here; any other gets their gradient before
-    clipping, and their values as `train/regularizer/<name>`.
+    A module with `RegularizerMixin` takes them over, under the names they have here; any other gets their gradient
+    before clipping, and their values as `train/regularizer/<name>`.
 
     Args:
         regularizer: See `RegularizerMixin`.
 
     Raises:
-        ValueError: A name is unknown, an argument is not allowed, or a penalty looks at outputs, which only the mixin can
-            put into the loss.
+        ValueError: A name is unknown, an argument is not allowed, or a penalty looks at outputs, which only the mixin
+            can put into the loss.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -38,15 +38,16 @@ class Regularizers(Callback):
     """
 
     def __init__(self, regularizer: Mapping[str, Any]) -> None:
-        self.regularizers = build_regularizers(regularizer)
-        for name, term in self.regularizers.items():
+        self.regularizers: dict[str, ParameterRegularizer] = {}
+        for name, term in build_regularizers(regularizer).items():
             if not isinstance(term, ParameterRegularizer):
                 raise ValueError(f"regularizer {name!r} looks at outputs: give it to ObjectiveMixin instead")
+            self.regularizers[name] = term
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the penalties over if the module has a place for them."""
         if isinstance(pl_module, RegularizerMixin):
-            pl_module.objective.regularizers |= self.regularizers
+            pl_module.objective.regularizers.update(self.regularizers)
             self.regularizers = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,8 +92,8 @@ class ObjectiveMonitor(Callback):
     """Watches how much of the gradient comes from the loss and from each penalty, and whether outputs still differ.
 
     Logs `train/gradient/loss` and `train/gradient/<regularizer>`, norms over all trainable parameters. Warns once if a
-    penalty's gradient outweighs that of the loss over a whole epoch, or if all outputs of a validation epoch are equal: then
-    the penalty has probably collapsed the network.
+    penalty's gradient outweighs that of the loss over a whole epoch, or if all outputs of a validation epoch are equal:
+    then the penalty has probably collapsed the network.
 
     Args:
         every_n_steps: Optimizer steps from one look to the next.
@@ -123,7 +124,7 @@ class ObjectiveMonitor(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop watching."""
-        pl_module._ll_watch = None
+        pl_module._ll_watch = None  # type: ignore[assignment]
         self._handle.remove()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,8 +136,8 @@ class ObjectiveMonitor(Callback):
             if norm > self.dominates * loss:
                 self._warn_once(
                     name,
-                    f"over epoch {trainer.current_epoch} the gradient of regularizer {name!r} ({norm:.3g}) outweighed that of "
-                    f"the loss ({loss:.3g}): lower its factor if the loss does not fall",
+                    f"over epoch {trainer.current_epoch} the gradient of regularizer {name!r} ({norm:.3g}) outweighed "
+                    f"that of the loss ({loss:.3g}): lower its factor if the loss does not fall",
                 )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

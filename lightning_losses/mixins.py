@@ -336,8 +336,8 @@ class LossMixin(_HasObjective):
     def _ll_check_window(self) -> None:
         if self._ll_window.is_open and self.trainer.global_step != self._ll_window_step:
             raise RuntimeError(
-                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer): "
-                "the optimizer has stepped without the mean and the penalties that the mixin adds there"
+                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer)"
+                ": the optimizer has stepped without the mean and the penalties that the mixin adds there"
             )
 
     def _ll_start(self, stage: str) -> None:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses._validation import unknown_arguments
-from lightning_losses.functional._pipeline import RowLoss
-from lightning_losses.losses import ForeignLoss, Loss
+from lightning_losses.losses import ForeignLoss, Loss, RowwiseLoss
 from lightning_losses.losses.registry import LossSpec, get_loss
 from lightning_losses.regularizers import ActivityRegularizer, ParameterRegularizer, Regularizer, build_regularizers
 
@@ -115,19 +114,26 @@ class Objective(nn.Module):
         self, input: Tensor, target: Tensor, sample_weight: Tensor | None, penalties: Mapping[str, Tensor]
     ) -> Terms:
         """Return the terms at one batch, with penalties on parameters that are already known."""
-        if isinstance(self.loss, Loss):
-            rows = self.loss.rows(input, target, sample_weight)
-        else:
-            mean = self.loss(input, target, sample_weight)
-            ones = torch.ones(target.shape[:1], device=input.device)
-            rows = RowLoss(mean * ones, ones)
-        weight = rows.weight.sum()
+        total, weight, row_weight = self._sum_and_weights(input, target, sample_weight)
         divisor = weight.where(weight > 0, 1)
-        loss = rows.loss.sum() / divisor
-        on_outputs = self._output_penalties(rows.weight, divisor)
+        loss = total / divisor
+        on_outputs = self._output_penalties(row_weight, divisor)
         named = {**penalties, **on_outputs}
         ordered = {name: named[name] for name in self.regularizers}
         return Terms(loss, ordered, weight, sum(on_outputs.values(), loss))
+
+    def _sum_and_weights(
+        self, input: Tensor, target: Tensor, sample_weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the summed loss, what its mean divides it by, and, if the loss has rows, the part of each in that."""
+        if isinstance(self.loss, RowwiseLoss):
+            rows = self.loss.rows(input, target, sample_weight)
+            return rows.loss.sum(), rows.weight.sum(), rows.weight
+        if isinstance(self.loss, Loss):
+            return *self.loss.sum_and_weight(input, target, sample_weight), None
+        row_weight = torch.ones(target.shape[:1], device=target.device)
+        weight = row_weight.sum()
+        return self.loss(input, target, sample_weight) * weight, weight, row_weight
 
     def penalties(self) -> dict[str, Tensor]:
         """Return the value of each regularizer of parameters by its name."""
@@ -140,8 +146,12 @@ class Objective(nn.Module):
         for term in self.output_regularizers.values():
             term.pop()
 
-    def _output_penalties(self, weight: Tensor, divisor: Tensor) -> dict[str, Tensor]:
+    def _output_penalties(self, weight: Tensor | None, divisor: Tensor) -> dict[str, Tensor]:
         """Return means over the batch in which each sample weighs what it weighs in the loss."""
+        if not self.output_regularizers:
+            return {}
+        if weight is None:
+            raise TypeError(f"penalties on outputs need a loss with rows, got {type(self.loss).__name__}")
         sample_weight = weight.reshape(len(weight), -1).sum(dim=1) if weight.dim() else weight.reshape(1)
         means = {}
         for name, term in self.output_regularizers.items():

@@ -3,6 +3,7 @@
 from lightning_losses.losses.adaptive import AdaptiveLogSoftmaxLoss as AdaptiveLogSoftmaxLoss
 from lightning_losses.losses.base import Loss as Loss
 from lightning_losses.losses.base import Prediction as Prediction
+from lightning_losses.losses.base import RowwiseLoss as RowwiseLoss
 from lightning_losses.losses.classification import BalancedSoftmaxLoss as BalancedSoftmaxLoss
 from lightning_losses.losses.classification import BinaryCrossEntropyLoss as BinaryCrossEntropyLoss
 from lightning_losses.losses.classification import ClassificationLoss as ClassificationLoss
