@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -28,7 +29,7 @@ def choice(argument: str, value: _T, known: Iterable[_T]) -> _T:
 
 
 def _number(argument: str, value: object, allowed: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{argument} must be {allowed}, got {value!r}")
     return float(value)
 
