@@ -30,7 +30,7 @@ docs: .venv/installed ## build the pages into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: .venv/installed ## run the notebooks and keep their outputs in them
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	$(BIN)/python notebooks/build.py
 
 bench: .venv/installed ## run every benchmark
 	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done

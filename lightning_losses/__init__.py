@@ -56,5 +56,6 @@ from lightning_losses.param_groups import describe_parameters as describe_parame
 from lightning_losses.param_groups import param_groups as param_groups
 from lightning_losses.parameters import assign_roles as assign_roles
 from lightning_losses.parameters import parameter_roles as parameter_roles
+from lightning_losses.plot import plot_loss as plot_loss
 
 __version__ = "0.1.0"

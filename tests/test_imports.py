@@ -29,6 +29,7 @@ LEVELS = {
     "callbacks": 4,
     "mixins": 4,
     "module": 4,
+    "plot": 4,
     "testing": 4,
     "__init__": 5,
     "config": 5,

@@ -29,7 +29,7 @@ def run(cfg: DictConfig, folder: str | Path | None = None) -> Run:
 
     Example:
         >>> import lightning_losses as ll
-        >>> trained = ll.app.run(ll.compose("experiment=rings_focal"))  # doctest: +SKIP
+        >>> trained = run(ll.compose("experiment=rings_focal"))  # doctest: +SKIP
         >>> trained.history[["epoch", "loss", "val_auroc"]]  # doctest: +SKIP
     """
     # lightning and scikit-learn take seconds to import; `--help` needs neither

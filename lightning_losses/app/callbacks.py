@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ OWN_METRIC: dict[Task, str] = {
 }
 
 
-def build_callbacks(mapping: Mapping[str, Any], task: Task, logged: set[str], folder: Path) -> list[Callback]:
+def build_callbacks(
+    mapping: Mapping[str, Any], task: Task, logged: set[str], folder: Path, *, has_logger: bool = True
+) -> list[Callback]:
     """Build the callbacks of the config group `callbacks`.
 
     Args:
@@ -41,6 +43,7 @@ def build_callbacks(mapping: Mapping[str, Any], task: Task, logged: set[str], fo
         task: Decides what `monitor: auto` and `mode: auto` are.
         logged: Names that can be monitored.
         folder: The run's.
+        has_logger: Whether there is one that takes the learning rates.
 
     Returns:
         The callbacks, the history first.
@@ -56,8 +59,8 @@ def build_callbacks(mapping: Mapping[str, Any], task: Task, logged: set[str], fo
     if stopping:
         callbacks.append(EarlyStopping(**stopping))
     if checkpoint:
-        callbacks.append(ModelCheckpoint(dirpath=folder / "checkpoints", **checkpoint))
-    if mapping.get("lr_monitor"):
+        callbacks.extend(_checkpoints(folder / "checkpoints", checkpoint))
+    if mapping.get("lr_monitor") and has_logger:
         callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
     callbacks.extend(_progress_bar(mapping.get("progress_bar")))
     return callbacks
@@ -80,6 +83,17 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[
     return block
 
 
+def _checkpoints(folder: Path, block: dict[str, Any]) -> Iterator[ModelCheckpoint]:
+    """Yield the one that keeps an epoch and, if that is not the last epoch anyway, one that keeps the last.
+
+    Lightning's own `save_last` rewrites last.ckpt only when the best epoch changes: a resumed run would repeat epochs.
+    """
+    save_last = block.pop("save_last")
+    yield KeptEpoch(dirpath=folder, **block)
+    if save_last and block["monitor"] is not None:
+        yield KeptEpoch(dirpath=folder, filename="last", enable_version_counter=False)
+
+
 def _own_metric(task: Task, logged: set[str]) -> str:
     """Return the task's own metric, or what there is of accuracy and loss where the loss has no probabilities."""
     return next(name for name in (OWN_METRIC[task], "val/accuracy", "val/loss") if name in logged)
@@ -96,6 +110,17 @@ def _progress_bar(block: Mapping[str, Any] | None) -> list[Callback]:
     arguments = dict(block)
     enabled = arguments.pop("enabled")
     return [RichProgressBar(**arguments)] if (sys.stdout.isatty() if enabled == "auto" else enabled) else []
+
+
+class KeptEpoch(ModelCheckpoint):
+    """Keeps the best epoch, or the last; a resumed run, in a folder of its own, goes on from what the run before kept.
+
+    Lightning's own forgets the best score where the folder has changed. What lies in another folder is never removed.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what was kept so far, wherever its file lies."""
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
 
 class History(Checkpoint):

@@ -33,9 +33,11 @@ A run leaves its files under outputs/, a sweep under multirun/. --hydra-help sho
 def help_text() -> str:
     """Return the page: groups with choices, and examples."""
     own, library = files(CONFIG_MODULE), files(CONFIG_MODULE.rpartition(".")[0])
-    groups = dict(sorted([*_groups(own), *_groups(library)]))
+    groups: dict[str, list[str]] = {}
+    for group, choices in (*_groups(own), *_groups(library)):
+        groups[group] = sorted(groups.get(group, []) + choices)
     default = _defaults(own / f"{CONFIG_NAME}.yaml")
-    lines = [_line(group, choices, default.get(group)) for group, choices in groups.items()]
+    lines = [_line(group, groups[group], default.get(group)) for group in sorted(groups)]
     return TEMPLATE.format(groups="\n".join(lines))
 
 
@@ -43,7 +45,7 @@ def _groups(package: Traversable) -> Iterator[tuple[str, list[str]]]:
     """Yield the folders of a config package that hold YAML files and no further configs of the command's own."""
     for folder in package.iterdir():
         if folder.is_dir() and not (folder / f"{CONFIG_NAME}.yaml").is_file():
-            names = sorted(file.name for file in folder.iterdir())
+            names = [file.name for file in folder.iterdir()]
             if choices := [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]:
                 yield folder.name, choices
 

@@ -17,12 +17,13 @@ Metrics: TypeAlias = dict[str, dict[str, torchmetrics.Metric]]
 INPUTS = ("decision", "probabilities")
 
 
-def build_metrics(mapping: Mapping[str, Mapping[str, Any]]) -> Metrics:
+def build_metrics(mapping: Mapping[str, Mapping[str, Any] | None]) -> Metrics:
     """Build the metrics of one task.
 
     Args:
         mapping: `{key: {name: BinaryAUROC, of: probabilities, ...}}`: `name` is a class of torchmetrics or a dotted
-            path to another, `of` is what of a `Prediction` it sees; the rest are its arguments.
+            path to another, `of` is what of a `Prediction` it sees; the rest are its arguments. None
+            leaves a metric out.
 
     Returns:
         `{"decision": {key: metric}, "probabilities": {key: metric}}`, as `ObjectiveModule` takes them.

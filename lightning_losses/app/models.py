@@ -37,7 +37,7 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
 def mlp(
     in_features: int,
     out_features: int,
-    hidden: Sequence[int] = (4, 8),
+    hidden: Sequence[int] = (64, 64),
     activation: str = "ReLU",
     norm: str | None = None,
     dropout: float = 0.0,

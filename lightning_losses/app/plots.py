@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 from torch import Tensor
 
@@ -43,8 +43,9 @@ def plot_history(history: pd.DataFrame, best_epoch: int | None = None) -> Figure
     _curves(axes[0], history, losses, "loss")
     if losses and history[losses].min().min() > 0:
         axes[0].set_yscale("log")
-        axes[0].yaxis.set_major_formatter("{x:.3g}")
-        axes[0].yaxis.set_minor_formatter("{x:.3g}")
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes[0].yaxis.set_major_formatter("{x:g}")
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
     if metrics:
         _curves(axes[1], history, metrics, "metric")
     for axis in axes:
@@ -92,10 +93,7 @@ def _plot_labels(dataset: Dataset, part: Part, decision: Tensor, name: str) -> F
 
 
 def _plot_regression(dataset: Dataset, part: Part, decision: Tensor, name: str) -> Figure:
-    true, predicted = part.y, decision.reshape(part.y.shape)
-    if dataset.target_scale is not None:
-        mean, deviation = dataset.target_scale
-        true, predicted = true * deviation + mean, predicted * deviation + mean
+    true, predicted = (dataset.in_own_units(y) for y in (part.y, decision.reshape(part.y.shape)))
     figure, axes = _figure(len(dataset.targets), 4.2)
     for i, (axis, target) in enumerate(zip(axes, dataset.targets, strict=True)):
         axis.plot(true[:, i], predicted[:, i], "o", color=COLORS[0], markersize=3, alpha=0.6, markeredgewidth=0)
@@ -159,4 +157,4 @@ def _matrix(
     if counts.size <= 900:
         for (i, j), count in np.ndenumerate(counts):
             color = "white" if shares[i, j] > 0.6 else "0.2"
-            axis.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
+            axis.text(j, i, f"{count:,}" if count else "", ha="center", va="center", color=color, fontsize=8)

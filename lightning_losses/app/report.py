@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from lightning_losses.app.data import Dataset, InMemoryData
-from lightning_losses.app.data.module import BatchLoader
 from lightning_losses.app.files import write_csv, write_figure, write_json
 from lightning_losses.app.plots import plot_data, plot_history, plot_predictions
 from lightning_losses.app.tables import data_table, layer_table, metric_table, say
@@ -32,10 +32,13 @@ def show_setup(dataset: Dataset, module: ObjectiveModule, optimizer: Optimizer, 
     """Show the data, the layers and the split of parameters, before anything is trained."""
     for note in dataset.notes:
         say(note)
+    say()
     say(data_table(dataset))
     if dataset.inputs == 2 and dataset.task != "regression":
         write_figure(folder / "data.png", plot_data(dataset))
+    say()
     say(layer_table(module.net, dataset.parts["train"].x[:2]))
+    say()
     say(str(describe_parameters(module, optimizer.param_groups)))
     say()
 
@@ -73,8 +76,9 @@ def write_files(
     if not history.empty:
         best_epoch = result["checkpoint"]["epoch"] if result["checkpoint"]["monitor"] else None
         write_figure(folder / "history.png", plot_history(history, best_epoch))
-    name, loader = ("test", data.test_dataloader()) if "test" in data.dataset.parts else ("val", data.val_dataloader())
-    figure = plot_predictions(data.dataset, loader.part, _decisions(module, loader), name)
+    name = "test" if "test" in data.dataset.parts else "val"
+    part = data.dataset.parts[name]
+    figure = plot_predictions(data.dataset, part, _decisions(module, part.x.split(data.eval_batch_size)), name)
     write_figure(folder / "predictions.png", figure)
 
 
@@ -84,6 +88,7 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
     say()
     if result["metrics"]:
         say(metric_table(result["metrics"], result["baselines"]))
+        say()
     if checkpoint["monitor"]:
         say(f"kept: epoch {checkpoint['epoch']}, the best by {checkpoint['monitor']} ({checkpoint['score']:.4f})")
     if result["status"] == "interrupted":
@@ -95,6 +100,6 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def _decisions(module: ObjectiveModule, loader: BatchLoader) -> Tensor:
+def _decisions(module: ObjectiveModule, batches: Sequence[Tensor]) -> Tensor:
     module.eval()
-    return torch.cat([module.predict_step((x.to(module.device),), 0).decision.cpu() for x, _ in loader])
+    return torch.cat([module.predict_step(x.to(module.device), 0).decision.cpu() for x in batches])

@@ -29,7 +29,12 @@ def say(text: object = "") -> None:
 def data_table(dataset: Dataset) -> Table:
     """Rows of each class (multilabel: positive rows of each label), or statistics of each target, in each part."""
     parts = dataset.parts
-    kinds = {"binary": "class", "multiclass": "class", "multilabel": "label, positive rows", "regression": "target"}
+    kinds = {
+        "binary": "class",
+        "multiclass": "class",
+        "multilabel": "label, positive rows",
+        "regression": "target, mean ± sd",
+    }
     table = _table("Data", kinds[dataset.task])
     for part in parts:
         table.add_column(part, justify="right")
@@ -99,7 +104,9 @@ def _of_part(metrics: Mapping[str, float], part: str) -> dict[str, float]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE, pad_edge=False, show_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE, pad_edge=False, show_edge=False
+    )
     for column in columns:
         table.add_column(column)
     return table
@@ -108,7 +115,8 @@ def _table(title: str, *columns: str) -> Table:
 def _cell(dataset: Dataset, part: Part, target: int) -> str:
     """Rows of a class and their share, or mean and standard deviation of a regression target."""
     if dataset.task == "regression":
-        return f"{part.y[:, target].mean():.4g} ± {part.y[:, target].std():.4g}"
+        values = dataset.in_own_units(part.y)[:, target]
+        return f"{values.mean():.4g} ± {values.std():.4g}"
     count = dataset.counts(part)[target]
     return f"{count:,} ({count / len(part.y):.1%})"
 

@@ -16,9 +16,10 @@ from typing import Any, TypeVar, cast
 import lightning as L
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, build_data
@@ -30,7 +31,7 @@ from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
 
-_Callback = TypeVar("_Callback", bound=Callback)
+_Checkpoint = TypeVar("_Checkpoint", bound=Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,15 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data = build_data(_plain(cfg.data), cfg.task)
         settings = _settings(cfg, data.dataset)
-        metrics = _usable_metrics(settings, data.dataset)
-        module = _build_module(settings, metrics)
-        logged = _logged_names(module, metrics)
-        callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder)
-        trainer = _build_trainer(settings, callbacks, data, folder)
+        net = build_model(settings["model"])
+        metrics = _usable_metrics(settings, net, data.dataset)
+        module = _build_module(settings, net, metrics)
+        trainer = _build_trainer(settings, _logged_names(module, metrics), data, folder)
         if trainer.is_global_zero:
             show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
         seconds = _fit(trainer, module, data, cfg.ckpt_path)
-        history = _find(History, callbacks)[0].table
-        checkpoint = _restore_kept(_find(ModelCheckpoint, callbacks), module)
-        result = {
-            "status": "interrupted" if trainer.interrupted else "finished",
-            "metrics": metrics_of(history, checkpoint["epoch"]) | _test(trainer, module, data),
-            "baselines": baselines(data.dataset),
-            "checkpoint": checkpoint,
-            "task": data.dataset.task,
-            "epochs": len(history),
-            "parameters": sum(p.numel() for p in module.parameters()),
-            "seconds": round(seconds, 2),
-            "seed": settings["seed"],
-            "versions": versions(),
-            "config": settings,
-        }
+        history = _find(History, trainer)[0].table
+        result = _result(trainer, module, data, settings, history) | {"seconds": round(seconds, 2)}
         if trainer.is_global_zero:
             write_files(folder, result, history, module, data)
             print_result(folder, result)
@@ -101,13 +88,17 @@ def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
     """Return the config as plain data, after the data have said what the task and the sizes are."""
     cfg = cfg.copy()
     cfg.task = dataset.task
-    cfg.sizes = {"inputs": dataset.inputs, "outputs": dataset.outputs}
+    cfg.sizes = {"inputs": dataset.inputs, "outputs": dataset.outputs, "counts": None, "shares": None}
+    if dataset.task != "regression":
+        rows = dataset.parts["train"]
+        cfg.sizes.counts = dataset.counts(rows)
+        cfg.sizes.shares = [count / len(rows.y) for count in cfg.sizes.counts]
     return _plain(cfg)
 
 
-def _build_module(settings: Mapping[str, Any], metrics: Metrics) -> ObjectiveModule:
+def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics) -> ObjectiveModule:
     return ObjectiveModule(
-        build_model(settings["model"]),
+        net,
         loss=settings["loss"],
         regularizer=settings["regularizer"],
         constraint=settings["constraint"],
@@ -117,7 +108,8 @@ def _build_module(settings: Mapping[str, Any], metrics: Metrics) -> ObjectiveMod
     )
 
 
-def _usable_metrics(settings: Mapping[str, Any], dataset: Dataset) -> Metrics:
+@torch.no_grad()
+def _usable_metrics(settings: Mapping[str, Any], net: nn.Module, dataset: Dataset) -> Metrics:
     """Build the task's metrics; those of probabilities only if the loss has a posterior."""
     name = settings["loss"].get("name") or settings["loss"].get("_target_")
     if dataset.task == "regression" and "task" in settings["loss"]:
@@ -126,23 +118,24 @@ def _usable_metrics(settings: Mapping[str, Any], dataset: Dataset) -> Metrics:
     if loss.task != dataset.task:
         raise ValueError(f"loss={name} is for a {loss.task} target, these data are {dataset.task}")
     metrics = build_metrics(settings["metrics"][dataset.task] or {})
-    if metrics["probabilities"] and loss.predict(torch.full((1, dataset.outputs), 0.5)).probabilities is None:
+    if metrics["probabilities"] and loss.predict(net.eval()(dataset.parts["train"].x[:1])).probabilities is None:
         say(f"metrics left out: {', '.join(metrics.pop('probabilities'))}; loss={name} has no probabilities")
+    net.train()
     return metrics
 
 
-def _build_trainer(
-    settings: Mapping[str, Any], callbacks: list[Callback], data: InMemoryData, folder: Path
-) -> L.Trainer:
+def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemoryData, folder: Path) -> L.Trainer:
+    loggers = _loggers(settings["logger"], folder)
+    callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder, has_logger=bool(loggers))
     arguments = dict(settings["trainer"])
     if (every := arguments["log_every_n_steps"]) is not None:
         arguments["log_every_n_steps"] = min(every, len(data.train_dataloader()))
     return L.Trainer(
         **arguments,
         default_root_dir=folder,
-        logger=_loggers(settings["logger"], folder),
+        logger=loggers,
         callbacks=callbacks,
-        enable_progress_bar=bool(_find(ProgressBar, callbacks)),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
     )
 
@@ -179,6 +172,25 @@ def _fit(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData, ckpt_p
     return seconds
 
 
+def _result(
+    trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData, settings: dict[str, Any], history: pd.DataFrame
+) -> dict[str, Any]:
+    """Take the weights that were kept, and return the content of `result.json`."""
+    checkpoint = _restore_kept(trainer, module)
+    return {
+        "status": "interrupted" if trainer.interrupted else "finished",
+        "metrics": metrics_of(history, checkpoint["epoch"]) | _test(trainer, module, data),
+        "baselines": baselines(data.dataset),
+        "checkpoint": checkpoint,
+        "task": data.dataset.task,
+        "epochs": len(history),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "seed": settings["seed"],
+        "versions": versions(),
+        "config": settings,
+    }
+
+
 def _test(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData) -> dict[str, float]:
     """Return the metrics of the test part, if there is one and the training was not stopped."""
     if "test" not in data.dataset.parts or trainer.interrupted:
@@ -187,20 +199,22 @@ def _test(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData) -> di
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
 
 
-def _find(kind: type[_Callback], callbacks: list[Callback]) -> list[_Callback]:
-    return [callback for callback in callbacks if isinstance(callback, kind)]
+def _find(kind: type[_Checkpoint], trainer: L.Trainer) -> list[_Checkpoint]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, kind)]
 
 
-def _restore_kept(keepers: list[ModelCheckpoint], module: ObjectiveModule) -> dict[str, Any]:
+def _restore_kept(trainer: L.Trainer, module: ObjectiveModule) -> dict[str, Any]:
     """Load the kept checkpoint, if there is one, and say which it is."""
+    keepers = _find(ModelCheckpoint, trainer)
     if not keepers or not Path(keepers[0].best_model_path).is_file():
         return {"path": None, "last": None, "epoch": None, "monitor": None, "score": None}
     keeper = keepers[0]
     saved = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    module.on_load_checkpoint(saved)  # adds what the loss has learned, which has its own place in a checkpoint
     module.load_state_dict(saved["state_dict"])
     return {
         "path": keeper.best_model_path,
-        "last": keeper.last_model_path or None,
+        "last": keepers[-1].best_model_path,
         "epoch": saved["epoch"],
         "monitor": keeper.monitor,
         "score": None if keeper.best_model_score is None else float(keeper.best_model_score),

@@ -20,6 +20,7 @@ from lightning_losses.functional.extra import ldam_loss as ldam_loss
 from lightning_losses.functional.extra import nll_loss as nll_loss
 from lightning_losses.functional.extra import normalized_cross_entropy_loss as normalized_cross_entropy_loss
 from lightning_losses.functional.extra import normalized_focal_loss as normalized_focal_loss
+from lightning_losses.functional.linear import linear_loss as linear_loss
 from lightning_losses.functional.logit_adjustment import balanced_softmax_loss as balanced_softmax_loss
 from lightning_losses.functional.logit_adjustment import logit_adjusted_loss as logit_adjusted_loss
 from lightning_losses.functional.regression import RegressionOptions as RegressionOptions

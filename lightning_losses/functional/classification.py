@@ -384,7 +384,9 @@ class Poly1(Phi):
         in_interval("epsilon", self.epsilon, -1, 1e6)
 
     def value(self, log_p: Tensor) -> Tensor:
-        return -(1 + self.epsilon) * log_p - self.epsilon * _expm1_minus_linear(log_p)
+        if self.epsilon >= 0:
+            return -log_p - self.epsilon * log_p.expm1()
+        return -(1 + self.epsilon) * log_p - self.epsilon * _expm1_minus_linear(log_p)  # the two would cancel
 
     def log_slope(self, log_p: Tensor) -> Tensor:
         """Return `log(-phi'(l))` = `log(1 + epsilon p)`."""

@@ -10,7 +10,7 @@ from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
 from lightning_losses.kernels.linear import row_losses, sum_and_weight
 
 
-class RowwiseLoss(Protocol):
+class Rowwise(Protocol):
     """A multiclass loss on logits whose rows do not depend on each other."""
 
     @property
@@ -26,7 +26,7 @@ def linear_loss(
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    loss: RowwiseLoss,
+    loss: Rowwise,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
     r"""A loss on the outputs of a linear layer, which never exist as a whole.

@@ -6,7 +6,7 @@ gradient once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from lightning_losses.kernels.phi import Phi, descent
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 NARROW = 64  # up to so many classes a block is transposed, or reductions would run over few elements each
-ELEMENTS = 2**16  # of a block of single decisions, which needs more temporary copies
+ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
 LONG = 512  # from so many rows on, where that pays for the copy
 
 
@@ -62,7 +62,7 @@ def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
     return gradient if used is None else gradient.index_fill_(0, (~used).nonzero().squeeze(1), 0)
 
 
-def _join(parts: list[tuple[Tensor, ...]]) -> list[Tensor]:
+def _join(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     """Return each number of all rows, from the numbers of each block."""
     return list(parts[0]) if len(parts) == 1 else [torch.cat(numbers) for numbers in zip(*parts, strict=True)]
 
@@ -151,37 +151,42 @@ def _part(coefficient: Tensor, rows: slice) -> Tensor:
 
 
 class _ElementLoss(torch.autograd.Function):
+    """The derivative is made in the forward pass: it needs the same numbers as the loss."""
+
     @staticmethod
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
     ) -> Tensor:
-        loss = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32))
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        loss, slope = torch.empty(logits.shape, dtype=dtype), torch.empty(logits.shape, dtype=dtype)
+        labels = not share.is_floating_point() or torch.equal(share, share * share)
         for rows in _element_blocks(logits):
-            scores, sides = _scores_and_sides(logits[rows], share[rows], positive, negative, _of(used, rows))
-            first, *second = (phi.value(logsigmoid(scores * sign)).mul_(factor) for sign, factor in sides)
-            loss[rows] = first.add_(second[0]) if second else first
+            scores, part = logits[rows].to(dtype), share[rows].to(dtype)
+            if used is not None:
+                scores, part = scores.where(used[rows], 0), part.where(used[rows], 0)
+            of_one, of_zero = positive * part, negative * (1 - part)
+            if labels:  # one of the two is 0
+                loss[rows], slope[rows] = _side(phi, scores, (part + part).sub_(1), of_one.add_(of_zero))
+            else:
+                one = torch.ones_like(part)
+                (loss_one, slope_one), (loss_zero, slope_zero) = (
+                    _side(phi, scores, sign, factor) for sign, factor in ((one, of_one), (-one, of_zero))
+                )
+                loss[rows], slope[rows] = loss_one + loss_zero, slope_one + slope_zero
+        if used is not None:
+            loss.masked_fill_(~used, 0)
+            slope.masked_fill_(~used, 0)
         ctx.phi = phi
-        ctx.save_for_backward(logits, share, positive, negative, used)
-        return loss if used is None else loss.masked_fill_(~used, 0)
+        ctx.save_for_backward(logits, share, positive, negative, used, slope)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
-        logits, share, positive, negative, used = ctx.saved_tensors
+        logits, share, positive, negative, used, slope = ctx.saved_tensors
         if torch.is_grad_enabled():
             loss = plain.element_loss(ctx.phi, logits, share, positive, negative, used)
             return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
-        gradient = torch.empty_like(logits)
-        for rows in _element_blocks(logits):
-            scores, sides = _scores_and_sides(logits[rows], share[rows], positive, negative, _of(used, rows))
-            total = torch.zeros_like(scores)
-            for sign, factor in sides:
-                signed = scores * sign
-                steepness = descent(ctx.phi, logsigmoid(signed)).mul_(signed.neg_().sigmoid_())
-                total.addcmul_(steepness.mul_(factor), torch.as_tensor(sign, dtype=scores.dtype), value=-1)
-            gradient[rows] = total.mul_(grad[rows])
-        if used is not None:
-            gradient.masked_fill_(~used, 0)
-        return None, gradient, None, None, None, None
+        return None, (grad * slope).to(logits.dtype), None, None, None, None
 
 
 def _element_blocks(logits: Tensor) -> Iterator[slice]:
@@ -190,22 +195,12 @@ def _element_blocks(logits: Tensor) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _of(mask: Tensor | None, rows: slice) -> Tensor | None:
-    return None if mask is None else mask[rows]
-
-
-def _scores_and_sides(
-    logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
-) -> tuple[Tensor, list[tuple[Tensor | int, Tensor]]]:
-    """Return the logits, and for each class that has a share the sign that they count with, and the factor."""
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    share = share.to(scores.dtype)
-    if used is not None:
-        scores, share = scores.where(used, 0), share.where(used, 0)
-    of_one, of_zero = positive * share, negative * (1 - share)
-    if share.frac().any():
-        return scores, [(1, of_one), (-1, of_zero)]
-    return scores, [(2 * share - 1, of_one.add_(of_zero))]  # labels: only one side counts
+def _side(phi: Phi, scores: Tensor, sign: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `factor * phi(log sigmoid(sign * scores))` and its derivative."""
+    signed = scores * sign
+    log_p = logsigmoid(signed)
+    slope = descent(phi, log_p).mul_(signed.neg_().sigmoid_()).mul_(sign).mul_(factor).neg_()
+    return phi.value(log_p).mul_(factor), slope
 
 
 def target_loss(
@@ -228,7 +223,7 @@ def element_loss(
     phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None = None
 ) -> Tensor:
     """See `plain.element_loss`."""
-    if not logits.dim():
+    if not logits.dim() or not (logits.requires_grad and torch.is_grad_enabled()):
         return plain.element_loss(phi, logits, share, positive, negative, used)
     result: Tensor = _ElementLoss.apply(phi, logits, share, positive, negative, used)
     return result

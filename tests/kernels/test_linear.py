@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 import lightning_losses as ll
 from lightning_losses.functional.linear import linear_loss
@@ -17,7 +17,7 @@ from lightning_losses.losses.linear import LinearLoss
 CORE = ["ce", "focal", "sce", "rce", "gce", "prob_mae", "poly1", "taylor_ce"]
 
 
-@pytest.fixture(params=[1, 3, 64], ids="block={}".format, autouse=True)
+@pytest.fixture(params=[1, 3], ids="block={}".format, autouse=True)
 def _least_rows(request, monkeypatch):
     monkeypatch.setattr(linear, "LEAST_ROWS", request.param)
 
@@ -95,7 +95,7 @@ def test_bfloat16() -> None:
 
 
 def test_module_is_a_loss() -> None:
-    h, w, b, y = problem(torch.float32)
+    h, _, _, y = problem(torch.float32)
     layer = LinearLoss({"name": "focal", "gamma": 1.0}, in_features=4, num_classes=5)
     total, weight = layer.sum_and_weight(h, y)
     torch.testing.assert_close(layer(h, y), total / weight)
@@ -121,7 +121,9 @@ def test_refused(arguments, error: type[Exception], message: str) -> None:
         linear_loss(*arguments(*problem()), ll.FocalLoss())
 
 
-@pytest.mark.parametrize("loss", ["mse", "ghm", {"name": "focal", "task": "binary"}, {"name": "ce", "from_logits": False}])
+@pytest.mark.parametrize(
+    "loss", ["mse", "ghm", {"name": "focal", "task": "binary"}, {"name": "ce", "from_logits": False}]
+)
 def test_module_refuses_other_losses(loss: Any) -> None:
     with pytest.raises(TypeError, match="loss must"):
         LinearLoss(loss, in_features=4, num_classes=5)
@@ -129,6 +131,5 @@ def test_module_refuses_other_losses(loss: Any) -> None:
 
 def test_differentiable_once() -> None:
     h, w, b, y = problem()
-    (slope,) = torch.autograd.grad(linear_loss(h, w, b, y, ll.FocalLoss()), h, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.sum().backward()
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        torch.autograd.grad(linear_loss(h, w, b, y, ll.FocalLoss()), h, create_graph=True)

@@ -35,7 +35,8 @@ class Dataset:
         target_scale: Mean and standard deviation that a regression target was standardised with, (outputs,) each.
 
     Raises:
-        ValueError: The training part misses a class, or a binary validation or test part holds one class only.
+        ValueError: A part is empty or has no row of some class (multilabel: no positive row of some label), so that the
+            ranking metrics of this class would be meaningless.
     """
 
     task: Task
@@ -50,15 +51,16 @@ class Dataset:
         for name, part in self.parts.items():
             if not len(part.y):
                 raise ValueError(f"the {name} part is empty: give more rows or other fractions in data")
-            if self.task in ("binary", "multiclass"):
+            if self.task != "regression":
                 self._check_classes(name, part)
 
     def _check_classes(self, name: str, part: Part) -> None:
         missing = [target for target, count in zip(self.targets, self.counts(part), strict=True) if not count]
-        if missing and (name == "train" or self.task == "binary"):
+        if missing:
+            what = "positive row of label" if self.task == "multilabel" else "row of class"
             raise ValueError(
-                f"the {name} part ({len(part.y)} rows) holds no row of class {', '.join(map(repr, missing))}: "
-                "give more rows, larger fractions, or data.split=stratified"
+                f"the {name} part ({len(part.y)} rows) holds no {what} {', '.join(map(repr, missing))}: "
+                "give more rows, larger fractions, or another data.split or data.seed"
             )
 
     @property
@@ -70,6 +72,13 @@ class Dataset:
     def outputs(self) -> int:
         """Number of outputs a model needs: 1 (binary), classes, labels or target columns."""
         return 1 if self.task == "binary" else len(self.targets)
+
+    def in_own_units(self, y: Tensor) -> Tensor:
+        """Undo the standardisation of a regression target, (N, outputs)."""
+        if self.target_scale is None:
+            return y
+        mean, deviation = self.target_scale
+        return y * deviation + mean
 
     def counts(self, part: Part) -> list[int]:
         """Rows of each class, or positive rows of each label."""

@@ -110,7 +110,7 @@ def _is_numeric(column: pd.Series[Any]) -> bool:
 def _notes(transformer: ColumnTransformer, table: pd.DataFrame, text: list[str], holes: dict[str, int]) -> list[str]:
     notes = []
     if holes:
-        notes.append(f"{len(holes)} columns of numbers standardised by the training part's mean and deviation")
+        notes.append(f"columns of numbers standardised by the training part's mean and deviation: {len(holes)}")
     filled = {name: count for name, count in holes.items() if count}
     if filled:
         shown = ", ".join(f"{name} ({count})" for name, count in filled.items())

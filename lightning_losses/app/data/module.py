@@ -67,7 +67,9 @@ class BatchLoader:
         self.batch_sampler = batch_sampler
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((self.part.x[rows], self.part.y[rows]) for rows in self.batch_sampler)
+        # lazy: a resumed run makes this iterator before it calls set_epoch
+        for rows in self.batch_sampler:
+            yield self.part.x[rows], self.part.y[rows]
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

@@ -88,5 +88,6 @@ def _cut(
             stratify = classes[rows] if how == "stratified" and classes is not None else None
             keep, cut = train_test_split(rows, test_size=fraction, random_state=seed, stratify=stratify)
     except ValueError as error:
-        raise ValueError(f"data.split={how}: {error}") from error
+        reason = str(error).partition(". ")[0]  # what follows is sklearn's advice for its own arguments
+        raise ValueError(f"data.split={how}: {reason}") from error
     return keep, cut

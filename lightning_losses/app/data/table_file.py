@@ -108,7 +108,7 @@ def csv(
         shown = ", ".join(
             f"{name}: mean {mean:g}, sd {sd:g}" for name, mean, sd in zip(labels.names, *scale, strict=True)
         )
-        notes.append(f"target standardised ({shown}): losses and metrics are in these units")
+        notes.append(f"target standardised, losses and metrics are in these units: {shown}")
     return Dataset(
         task=labels.task,
         parts=make_parts(x, y, rows),
@@ -159,6 +159,6 @@ def _times(column: pd.Series[Any]) -> pd.Series[Any]:
     if pd.api.types.is_numeric_dtype(column):
         return numbers_in(column)
     try:
-        return pd.to_datetime(column)
+        return pd.to_datetime(column, format="mixed")
     except ValueError as error:
         raise ValueError(f"data.time: column {column.name!r} holds neither numbers nor dates: {error}") from error

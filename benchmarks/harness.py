@@ -1,0 +1,109 @@
+"""What the speed benchmarks share: runs that take turns in several processes, ratios of them, and peak memory.
+
+A machine's speed drifts, so the candidates of a comparison take turns and only ratios of their times are kept; memory
+layout and scheduling differ between processes, so the figure is the median of the ratios of several processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+Run = Callable[[], object]
+
+
+def seconds_of(run: Run, repeats: int) -> float:
+    """Return the mean seconds of a run."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def repeats_for(run: Run, least_seconds: float = 0.02) -> int:
+    """Return how often to repeat a run so that the clock's resolution and its own overhead do not matter."""
+    run()
+    return max(1, int(least_seconds / max(seconds_of(run, 1), 1e-6)))
+
+
+def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
+    """Return the seconds of each run: the median over rounds in which all of them take turns."""
+    repeats = {name: repeats_for(run) for name, run in runs.items()}
+    rows = [{name: seconds_of(run, repeats[name]) for name, run in runs.items()} for _ in range(rounds)]
+    return {name: statistics.median(row[name] for row in rows) for name in runs}
+
+
+def ratios(runs: Mapping[str, Run], base: str, rounds: int) -> dict[str, float]:
+    """Return the time of each run over that of `base`, and the seconds of `base`."""
+    seconds = take_turns(runs, rounds)
+    return {"seconds": seconds[base], **{name: s / seconds[base] for name, s in seconds.items() if name != base}}
+
+
+def peak_bytes(run: Run) -> int:
+    """Return by how much a run raises this process's peak memory; call it once in a fresh process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def in_process(script: str, *arguments: str, threads: int) -> Any:
+    """Run `script` with arguments in a fresh process and return the JSON that it prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-W", "ignore", script, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def median_of_processes(script: str, *arguments: str, processes: int, threads: int) -> dict[str, float]:
+    """Return the median of each figure over fresh processes."""
+    figures = [in_process(script, *arguments, threads=threads) for _ in range(processes)]
+    return {name: statistics.median(f[name] for f in figures) for name in figures[0]}
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Describe where the figures come from."""
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def table(rows: Mapping[str, Mapping[str, float]], corner: str) -> str:
+    """Return a Markdown table of figures, one row for each entry."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    lines = ["| " + " | ".join([corner, *columns]) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        cells = ["" if column not in row else f"{row[column]:.3g}" for column in columns]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def write(name: str, question: str, threads: int, rows: Mapping[str, Mapping[str, float]], corner: str) -> None:
+    """Write `results/<name>.json` and `results/<name>.md`, and print the table."""
+    where, text = machine(threads), table(rows, corner)
+    RESULTS.mkdir(exist_ok=True)
+    result = {"question": question, "machine": where, "results": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    facts = ", ".join(f"{key} {value}" for key, value in where.items())
+    (RESULTS / f"{name}.md").write_text(f"{question}\n\n{text}\n\n{facts}\n")
+    print(text)

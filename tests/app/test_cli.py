@@ -1,0 +1,27 @@
+"""The command itself: its help page."""
+
+import subprocess
+import sys
+
+
+def test_help_lists_the_groups_with_their_choices_and_three_examples(command):
+    text = command("--help").out
+    groups = "callbacks constraint data experiment logger loss metrics model optimizer regularizer scheduler trainer"
+    for group in groups.split():
+        assert f"\n  {group} " in text
+    for choice in ("focal*", "rings_focal", "keras_regularized", "csv*", "elastic_net", "adamw"):
+        assert choice in text
+    assert text.count("\n  lightning-losses ") == 3
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_imports_nothing_slow():
+    code = """
+import sys
+from lightning_losses.app.cli import main
+sys.argv = ["lightning-losses", "--help"]
+main()
+slow = {"lightning", "torchmetrics", "sklearn", "pandas", "matplotlib"} & set(sys.modules)
+assert not slow, slow
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

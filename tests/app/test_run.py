@@ -1,0 +1,185 @@
+"""One run end to end: what it returns, prints and leaves."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+import lightning_losses as ll
+from lightning_losses.app import callbacks, run, training
+
+QUICK = [
+    "data.positives=100",
+    "data.negatives=200",
+    "model.hidden=[4,8]",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+]
+FILES = {
+    "checkpoints",
+    "data.png",
+    "history.csv",
+    "history.png",
+    "metrics.csv",
+    "predictions.png",
+    "result.json",
+}
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Leave out the figures, which take longer than a short training."""
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+
+
+def test_a_run_leaves_everything_and_says_where(command, tmp_path):
+    outcome = command(*QUICK, "regularizer=l2", "hydra.run.dir=here")
+    folder = tmp_path / "here"
+    assert outcome.status == 0
+    assert outcome.err == ""
+    assert {path.name for path in folder.iterdir()} >= FILES | {".hydra"}
+    assert outcome.out.rstrip().endswith(str(folder))
+    for shown in ("inner ring", "hidden_1", "(N, 4)", "no_decay", "start ", "finish ", "val_auroc", "radius only, val"):
+        assert shown in outcome.out
+    assert max(map(len, outcome.out.splitlines()[:-2])) <= 100
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert {"train/loss", "train/objective", "val/auroc", "val/accuracy"} <= result["metrics"].keys()
+    assert result["config"]["task"] == "binary"
+    assert (result["seed"], result["parameters"]) == (0, 61)
+    assert result["versions"]["torch"] == torch.__version__
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "regularizer/l2"} <= set(history.columns)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_the_notebook_gets_module_history_and_result(tmp_path):
+    trained = run(ll.compose("experiment=rings_focal", *QUICK), tmp_path)
+    assert trained.folder == tmp_path
+    assert trained.result["metrics"]["val/loss"] == trained.history["val_loss"].iloc[-1]
+    prediction = trained.module.predict_step((torch.zeros(3, 2),), 0)
+    assert prediction.decision.shape == (3, 1)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_two_runs_with_one_seed_are_the_same(tmp_path):
+    first, second = (run(ll.compose(*QUICK), tmp_path / name).history.drop(columns="seconds") for name in "ab")
+    pd.testing.assert_frame_equal(first, second)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_the_kept_epoch_is_the_best_by_the_tasks_own_metric(tmp_path):
+    trained = run(ll.compose(*QUICK, "trainer.max_epochs=4", "optimizer.lr=0.05"), tmp_path)
+    best = trained.history["val_auroc"].idxmax()
+    checkpoint = trained.result["checkpoint"]
+    assert (checkpoint["monitor"], checkpoint["epoch"]) == ("val/auroc", trained.history["epoch"][best])
+    assert trained.result["metrics"]["val/auroc"] == trained.history["val_auroc"][best]
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_checkpoints_are_plain_data_and_hold_the_returned_weights(tmp_path):
+    trained = run(ll.compose(*QUICK), tmp_path)
+    saved = torch.load(trained.result["checkpoint"]["path"], weights_only=True)
+    weights = trained.module.net.state_dict(prefix="net.")
+    torch.testing.assert_close({name: saved["state_dict"][name] for name in weights}, dict(weights))
+    assert saved["hyper_parameters"]["loss"]["name"] == "focal"
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
+    whole = run(ll.compose(*QUICK, "trainer.max_epochs=4"), tmp_path / "whole")
+    run(ll.compose(*QUICK), tmp_path / "half")
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    resumed = run(ll.compose(*QUICK, "trainer.max_epochs=4", f"ckpt_path={last}"), tmp_path / "resumed")
+    assert resumed.result["checkpoint"]["score"] == whole.result["checkpoint"]["score"]
+    columns = ["epoch", "loss", "val_loss", "val_auroc"]
+    pd.testing.assert_frame_equal(resumed.history[columns], whole.history[columns])
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_ctrl_c_leaves_everything_and_says_how_to_resume(command, tmp_path, monkeypatch):
+    add_row = callbacks.History.on_train_epoch_start
+
+    def press_ctrl_c(self, trainer, pl_module):
+        add_row(self, trainer, pl_module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.History, "on_train_epoch_start", press_ctrl_c)
+    outcome = command(*QUICK, "trainer.max_epochs=5", "hydra.run.dir=here")
+    last = tmp_path / "here" / "checkpoints" / "last.ckpt"
+    assert outcome.status == 130
+    assert f"repeat the command with ckpt_path={last}" in outcome.out
+    assert json.loads((tmp_path / "here" / "result.json").read_text())["status"] == "interrupted"
+    assert len(pd.read_csv(tmp_path / "here" / "history.csv")) == 2
+    monkeypatch.undo()
+    resumed = run(ll.compose(*QUICK, "trainer.max_epochs=3", f"ckpt_path={last}"), tmp_path / "resumed")
+    assert resumed.history["epoch"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_sweep_runs_in_one_process(command, tmp_path):
+    outcome = command("--multirun", *QUICK, "loss=bce,focal", "hydra.sweep.dir=sweep")
+    assert outcome.status == 0
+    losses = [json.loads((tmp_path / "sweep" / job / "result.json").read_text())["config"]["loss"] for job in "01"]
+    assert [loss["name"] for loss in losses] == ["bce", "focal"]
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_loss_without_probabilities_leaves_their_metrics_out(tmp_path, capsys):
+    trained = run(ll.compose(*QUICK, "loss=prob_mae"), tmp_path)
+    assert "metrics left out: auroc, average_precision, calibration_error" in capsys.readouterr().out
+    assert trained.result["checkpoint"]["monitor"] == "val/accuracy"
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_keras_network_has_its_4810_parameters_and_trains(tmp_path):
+    trained = run(ll.compose("experiment=keras_regularized", "trainer.max_epochs=3"), tmp_path)
+    assert trained.result["parameters"] == 4810  # 64*64 + 64 + 64*10 + 10, as the tutorial prints
+    assert trained.history["objective"].is_monotonic_decreasing
+    norms = trained.module.net.hidden_1.weight.norm(dim=1)
+    assert norms.max() <= 2 + 1e-6
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_breast_cancer_from_a_csv_file_with_text_labels(breast_cancer, tmp_path):
+    overrides = ["data=csv", f"data.path={breast_cancer}", "data.target=target", "optimizer.lr=0.01"]
+    trained = run(ll.compose(*overrides, "model=linear", "trainer.max_epochs=15"), tmp_path)
+    assert trained.result["config"]["task"] == "binary"
+    assert trained.result["metrics"]["test/auroc"] >= 0.98
+
+
+PLOTTED = {
+    "confusion matrix": ["data=digits"],
+    "counts of labels": ["data=random_labels", "data.rows=100"],
+    "predicted over true": ["data=csv", "data.path={path}", "data.target=number", "loss=mse"],
+    "two scatter plots": ["data.positives=100", "data.negatives=100"],
+}
+
+
+@pytest.mark.parametrize("kind", PLOTTED)
+def test_every_task_has_its_plot_of_predictions(kind, write_table, tmp_path):
+    path = write_table(x=[i % 7 for i in range(60)], number=[i % 7 + i / 100 for i in range(60)])
+    overrides = [override.format(path=path) for override in PLOTTED[kind]]
+    run(ll.compose(*overrides, "trainer.max_epochs=1", "callbacks=none", "logger=none"), tmp_path)
+    for name in ("history.png", "predictions.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_early_stop_and_the_best_epoch_can_be_left_out(tmp_path):
+    cfg = ll.compose("callbacks=last")
+    assert cfg.callbacks.early_stopping is None
+    built = callbacks.build_callbacks(cfg.callbacks, "binary", {"val/auroc", "val/loss"}, tmp_path)
+    (keeper,) = (callback for callback in built if isinstance(callback, ModelCheckpoint))
+    assert keeper.monitor is None
+
+
+def test_lightnings_own_messages_return_after_the_run(tmp_path):
+    logger = training.logging.getLogger("lightning.pytorch")
+    before = logger.level
+    with pytest.raises(FileNotFoundError):
+        run(ll.compose("ckpt_path=nowhere"), tmp_path)
+    assert logger.level == before

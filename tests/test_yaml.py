@@ -1,0 +1,137 @@
+"""Every YAML file under conf is composed and trains for a step; lists of arguments are complete."""
+
+import inspect
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from omegaconf import OmegaConf
+
+import lightning_losses as ll
+from lightning_losses import conf
+from lightning_losses.app import run
+from lightning_losses.app.data import KINDS
+
+CONF = Path(conf.__file__).parent
+GROUPS = ("loss", "regularizer", "constraint", "optimizer", "scheduler")
+OWN_GROUPS = ("loss", "data", "model", "metrics", "trainer", "callbacks", "logger")
+STEP = [
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.accelerator=cpu",
+    "callbacks.progress_bar=null",
+]
+DATA_FOR = {
+    "binary": ["data=rings"],
+    "multiclass": ["data=digits"],
+    "multilabel": ["data=random_labels"],
+    "regression": ["data=csv", "data.path={table}", "data.target=number"],
+}
+TASK_OF = {"focal_balanced": "binary", "hinge": "binary", "adaptive_log_softmax": "multiclass"}  # without a key `task`
+# what a file cannot know by itself
+NEEDED = {
+    "loss/adaptive_log_softmax": [
+        "loss.in_features=4",
+        "loss.n_classes=10",
+        "loss.cutoffs=[5]",
+        "model.out_features=4",
+    ],
+    "loss/balanced_softmax": ["loss.class_counts=${sizes.counts}"],
+    "loss/forward_correction": [f"loss.transition={torch.eye(10).tolist()}"],
+    "loss/ldam": ["loss.class_counts=${sizes.counts}"],
+    "loss/logit_adjusted": ["loss.prior=${sizes.shares}"],
+    "data/csv": ["data.path={table}", "data.target=label"],
+    "model/custom": ["model._target_=torch.nn.Linear", "+model.in_features=2", "+model.out_features=1"],
+    "constraint/unit_norm": ["model=linear"],
+}
+
+
+def choices(folder, groups):
+    return sorted(str(path.relative_to(folder).with_suffix("")) for g in groups for path in (folder / g).glob("*.yaml"))
+
+
+def task_of(loss):
+    """The task of a loss for which no root key `task` decides."""
+    path = CONF / "loss" / f"{loss}.yaml"
+    mapping = OmegaConf.create({"loss": OmegaConf.load(path)}).loss if path.exists() else {}
+    return TASK_OF.get(loss) or mapping.get("task", "regression")
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "table.csv"
+    rows = [f"{i % 7},{'yes' if i % 3 else 'no'},{i % 7 + i / 100}" for i in range(60)]
+    path.write_text("\n".join(["x,label,number", *rows]))
+    return path
+
+
+TRAINED = [choice for choice in choices(CONF, GROUPS) if choice != "loss/kl_div"] + choices(CONF / "app", OWN_GROUPS)
+
+
+@pytest.mark.parametrize("choice", TRAINED)
+def test_a_step(choice, table, tmp_path):
+    group, _, name = choice.rpartition("/")
+    overrides = [f"{group}={name}", *STEP, *NEEDED.get(choice, [])]
+    if group == "loss":
+        overrides += DATA_FOR[task_of(name)]
+    overrides = [override.replace("{table}", str(table)) for override in overrides]
+    if group == "callbacks":
+        overrides.remove("callbacks.progress_bar=null")
+    result = run(ll.compose(*overrides), tmp_path).result
+    assert result["status"] == "finished"
+    assert result["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "app" / "experiment").glob("*.yaml")])
+def test_every_experiment(name, tmp_path):
+    assert run(ll.compose(f"experiment={name}", *STEP), tmp_path).result["status"] == "finished"
+
+
+def test_a_step_of_kl_div_whose_targets_are_probabilities():
+    scores = torch.zeros(4, 3, requires_grad=True)
+    loss = ll.get_loss(OmegaConf.load(CONF / "loss" / "kl_div.yaml"))
+    loss(scores.log_softmax(1), torch.full((4, 3), 1 / 3)).backward()
+    assert scores.grad is not None
+
+
+def test_no_file_that_others_mount_depends_on_another():
+    files = [path for group in GROUPS for path in (CONF / group).glob("*.yaml")]
+    assert len(files) > len(GROUPS)
+    assert not [path for path in files if "defaults" in yaml.safe_load(path.read_text())]
+
+
+def test_the_trainers_arguments_are_complete():
+    built_from_other_groups = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
+    answered_by_callbacks = {"enable_checkpointing", "enable_progress_bar", "enable_model_summary"}
+    expected = inspect.signature(L.Trainer.__init__).parameters.keys() - built_from_other_groups - answered_by_callbacks
+    assert ll.compose().trainer.keys() == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "callback", "elsewhere"),
+    [
+        ("early_stopping", EarlyStopping, set()),
+        ("checkpoint", ModelCheckpoint, {"dirpath"}),
+        ("lr_monitor", LearningRateMonitor, set()),
+        ("progress_bar", RichProgressBar, {"theme", "console_kwargs"}),
+    ],
+)
+def test_the_callbacks_arguments_are_complete_with_their_names(block, callback, elsewhere):
+    expected = inspect.signature(callback.__init__).parameters.keys() - {"self"} - elsewhere
+    assert ll.compose().callbacks[block].keys() - {"enabled"} == expected
+
+
+@pytest.mark.parametrize("choice", choices(CONF / "app", ["data"]))
+def test_the_datas_arguments_are_complete(choice):
+    mapping = OmegaConf.load(CONF / "app" / f"{choice}.yaml")
+    expected = inspect.signature(KINDS[mapping.name]).parameters.keys() - {"task"}
+    assert mapping.keys() - {"name", "batch_size", "eval_batch_size"} == expected
