@@ -24,6 +24,7 @@ from lightning_losses.losses import HuberLoss as HuberLoss
 from lightning_losses.losses import KLDivLoss as KLDivLoss
 from lightning_losses.losses import L1Loss as L1Loss
 from lightning_losses.losses import LDAMLoss as LDAMLoss
+from lightning_losses.losses import LinearLoss as LinearLoss
 from lightning_losses.losses import LogCoshLoss as LogCoshLoss
 from lightning_losses.losses import LogitAdjustedLoss as LogitAdjustedLoss
 from lightning_losses.losses import Loss as Loss

@@ -32,6 +32,7 @@ class LinearLoss(Loss):
         TypeError: The loss is not a function of one row's logits and target.
 
     Example:
+        >>> import torch
         >>> loss = LinearLoss("focal", in_features=8, num_classes=4)
         >>> loss(torch.randn(3, 8), torch.tensor([0, 1, 3])).backward()
         >>> loss.weight.grad.shape
