@@ -122,7 +122,7 @@ def parameter_roles(module: nn.Module, roles: Mapping[str, str] | None = None) -
     Args:
         module: Any module.
         roles: Overrides, glob of the name -> role; the first match wins. By default those of
-            [`assign_roles`][lightning_losses.parameters.assign_roles].
+            [`assign_roles`][lightning_losses.assign_roles].
 
     Returns:
         Name -> role, in the order of `module.named_parameters()`, frozen parameters included.
