@@ -7,21 +7,16 @@ Lightning's Trainer. Epochs of the two take turns; the ratio is taken pair by pa
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 import warnings
-from pathlib import Path
 
-import lightning
 import torch
+from harness import write
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 import lightning_losses as ll
-
-RESULT = Path(__file__).parent / "results" / "mixin_overhead.json"
 
 
 class Batches:
@@ -112,8 +107,9 @@ def measure(pairs: int, steps: int) -> dict[str, dict[str, float]]:
         seconds = [(epoch(WithMixin, *case, count), epoch(ByHand, *case, count)) for _ in range(pairs)]
         ratios = [mixin / hand for mixin, hand in seconds]
         low, _, high = statistics.quantiles(ratios, n=4)
-        results[name] = {"ratio": statistics.median(ratios), "quartile_1": low, "quartile_3": high, "pairs": pairs}
-        print(f"{name}: {statistics.median(ratios):.3f} (quartiles {low:.3f} to {high:.3f})", flush=True)
+        ratio = statistics.median(ratios)
+        results[name] = {"mixin / by hand": ratio, "quartile 1": low, "quartile 3": high, "pairs": pairs}
+        print(f"{name}: {ratio:.3f} (quartiles {low:.3f} to {high:.3f})", flush=True)
     return results
 
 
@@ -124,11 +120,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
-    versions = {"torch": torch.__version__, "lightning": lightning.__version__, "python": platform.python_version()}
-    machine = {"processor": platform.machine(), "threads": torch.get_num_threads(), **versions}
     results = measure(arguments.pairs, arguments.steps)
-    result = {"question": __doc__.splitlines()[0], "machine": machine, "results": results}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write("mixin_overhead", __doc__.splitlines()[0], torch.get_num_threads(), results, "network")
 
 
 if __name__ == "__main__":

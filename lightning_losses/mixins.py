@@ -310,15 +310,21 @@ class LossMixin(_HasObjective):
         self.objective.forget_outputs()
         supervised = self.supervised_step(batch)
         terms = self.compute_objective(*supervised)
-        values = {"loss": terms.loss.detach(), "objective": terms.total.detach()}
+        values = {self._ll_name(stage, "loss"): terms.loss.detach()}
+        values[self._ll_name(stage, "objective")] = terms.total.detach()
+        penalties = {self._ll_name(stage, f"regularizer/{name}"): v.detach() for name, v in terms.penalties.items()}
         if stage == "train":
-            values |= {f"regularizer/{name}": value for name, value in terms.penalties.items()}
-        named = {self._ll_name(stage, name): value for name, value in values.items()}
-        self._ll_means[stage].add(named, terms.weight)
-        if stage == "train":
-            self.log_dict({f"{name}_step": value for name, value in named.items()})
+            # they change slowly, and logging costs more than computing them: each step that is recorded has them all
+            recorded = penalties if self._ll_is_recorded() else {}
+            self.log_dict({f"{name}_step": value for name, value in (values | recorded).items()})
+            values |= penalties
+        self._ll_means[stage].add(values, terms.weight)
         self._ll_observe(stage, supervised)
         return terms
+
+    def _ll_is_recorded(self) -> bool:
+        every = self.trainer.log_every_n_steps
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def _ll_name(self, stage: str, name: str) -> str:
         return self._ll_log_template.format(stage=stage, name=name)

@@ -61,6 +61,7 @@ def baselines(dataset: Dataset) -> dict[str, dict[str, float]]:
         name: {
             f"{part}/{metric}": float(function(score(rows.x), rows.y.flatten()))
             for part, rows in dataset.parts.items()
+            if part != "train"
             for metric, function in (("auroc", binary_auroc), ("average_precision", binary_average_precision))
         }
         for name, score in dataset.baselines.items()

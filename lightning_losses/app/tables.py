@@ -92,6 +92,7 @@ def metric_table(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[s
     table = _table("Result", "metric")
     columns = {part: _of_part(metrics, part) for part in parts}
     columns |= {f"{name}, {part}": _of_part(baseline, part) for name, baseline in baselines.items() for part in parts}
+    columns = {name: column for name, column in columns.items() if column}
     for name in columns:
         table.add_column(name, justify="right")
     for name in dict.fromkeys(name for column in columns.values() for name in column):
