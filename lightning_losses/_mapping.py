@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 
 def plain(value: Any) -> Any:
-    """Return `value` with mappings as dicts, sequences as lists and tensors as (lists of) numbers.
+    """Return `value` with mappings as dicts, sequences as lists, tensors and arrays as numbers, terms as their specs.
 
     Hydra's containers are mappings and sequences; reading them resolves their interpolations.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Tensor):
+    if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(getattr(value, "spec", None), Mapping):
+        return plain(value.spec)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [plain(item) for item in value]
     return value

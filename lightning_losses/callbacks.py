@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lightning_losses._validation import positive
-from lightning_losses.constraints import build_constraints
+from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.gradient_window import add_penalties_
-from lightning_losses.mixins import RegularizerMixin, apply_after_step
+from lightning_losses.mixins import HasObjective, apply_after_step
 from lightning_losses.objective import Objective
-from lightning_losses.regularizers import ParameterRegularizer, build_regularizers
+from lightning_losses.regularizers import L2SP, ParameterRegularizer, Regularizer, build_regularizers
 
 
 class Regularizers(Callback):
@@ -43,24 +44,56 @@ class Regularizers(Callback):
             if not isinstance(term, ParameterRegularizer):
                 raise ValueError(f"regularizer {name!r} looks at outputs: give it to ObjectiveMixin instead")
             self.regularizers[name] = term
+        self._handed_over = False
+        self._hooks: list[RemovableHandle] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the penalties over if the module has a place for them."""
-        if isinstance(pl_module, RegularizerMixin):
+        self._handed_over = isinstance(pl_module, HasObjective)
+        if isinstance(pl_module, HasObjective):
             pl_module.objective.regularizers.update(self.regularizers)
-            self.regularizers = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let thresholds follow each optimizer step."""
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(
-                lambda optimizer, *_: apply_after_step(pl_module, optimizer, self.regularizers.values(), ())
-            )
+        if not self._handed_over:
+            self._hooks = follow_steps(trainer, pl_module, self.regularizers.values(), ())
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Follow the optimizers no longer."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Add the gradients, before the trainer clips them."""
-        values = add_penalties_(pl_module, self.regularizers)
-        pl_module.log_dict({f"train/regularizer/{name}": value for name, value in values.items()}, on_epoch=True)
+        if not self._handed_over:
+            values = add_penalties_(pl_module, self.regularizers, optimizer)
+            pl_module.log_dict({f"train/regularizer/{name}": value for name, value in values.items()}, on_epoch=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the penalties remember, such as the weights that training started from."""
+        return {name: term.state_dict() for name, term in self.regularizers.items() if isinstance(term, L2SP)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what an earlier run remembered."""
+        for name, state in state_dict.items():
+            term = self.regularizers.get(name)
+            if isinstance(term, L2SP):
+                term.load_state_dict(state)
+
+
+def follow_steps(
+    trainer: Trainer,
+    module: LightningModule,
+    regularizers: Iterable[Regularizer],
+    constraints: Iterable[Constraint],
+) -> list[RemovableHandle]:
+    """Let thresholds and projections follow each step of each optimizer; return what stops that."""
+
+    def after_step(optimizer: Optimizer, *_: Any) -> None:
+        apply_after_step(module, optimizer, regularizers, constraints)
+
+    return [optimizer.register_step_post_hook(after_step) for optimizer in trainer.optimizers]
 
 
 class Constraints(Callback):
@@ -79,13 +112,17 @@ class Constraints(Callback):
 
     def __init__(self, constraint: Mapping[str, Any]) -> None:
         self.constraints = build_constraints(constraint)
+        self._hooks: list[RemovableHandle] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let projections follow each optimizer step."""
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(
-                lambda optimizer, *_: apply_after_step(pl_module, optimizer, (), self.constraints.values())
-            )
+        self._hooks = follow_steps(trainer, pl_module, (), self.constraints.values())
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Follow the optimizers no longer."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
 
 class ObjectiveMonitor(Callback):
@@ -108,7 +145,9 @@ class ObjectiveMonitor(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50, dominates: float = 3.0) -> None:
-        self.every_n_steps = int(positive("every_n_steps", every_n_steps))
+        if type(every_n_steps) is not int or every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be an integer >= 1, got {every_n_steps!r}")
+        self.every_n_steps = every_n_steps
         self.dominates = positive("dominates", dominates)
         self._norms: dict[str, list[Tensor]] = {}
         self._lowest: Tensor | None = None
@@ -117,8 +156,8 @@ class ObjectiveMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask to be shown the gradient of the loss alone, and the outputs."""
-        if not isinstance(pl_module, RegularizerMixin):
-            raise TypeError(f"ObjectiveMonitor watches modules with RegularizerMixin, got {type(pl_module).__name__}")
+        if not isinstance(pl_module, HasObjective):
+            raise TypeError(f"ObjectiveMonitor watches modules with one of the mixins, got {type(pl_module).__name__}")
         pl_module._ll_watch = self._see_gradients
         self._handle = pl_module.register_forward_hook(self._see_outputs)
 
@@ -156,14 +195,16 @@ class ObjectiveMonitor(Callback):
                 "penalties or the learning rate, or try another seed",
             )
 
-    def _see_gradients(self, module: RegularizerMixin, objective: Objective) -> None:
+    def _see_gradients(self, module: HasObjective, objective: Objective) -> None:
         if module.trainer.global_step % self.every_n_steps:
             return
         parameters = [p for p in module.parameters() if p.requires_grad]
         norms = {"loss": _norm([p.grad for p in parameters])}
         for name, term in objective.parameter_regularizers.items():
             with torch.enable_grad():
-                norms[name] = _norm(torch.autograd.grad(term(module), parameters, allow_unused=True))
+                value = term(module)
+            differentiable = value.requires_grad  # proximal penalties are not, nor those that select nothing
+            norms[name] = _norm(torch.autograd.grad(value, parameters, allow_unused=True) if differentiable else [])
         for name, norm in norms.items():
             self._norms.setdefault(name, []).append(norm)
         module.log_dict({f"train/gradient/{name}": norm for name, norm in norms.items()})

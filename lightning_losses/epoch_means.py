@@ -32,7 +32,8 @@ class EpochMeans:
             values: Scalars by name, the same names at every call.
             weight: What each of them was divided by, a scalar.
         """
-        numbers = torch.stack([*values.values(), torch.ones_like(weight)]).detach() * weight.detach()
+        on_device = [value.to(weight) for value in values.values()]
+        numbers = torch.stack([*on_device, torch.ones_like(weight)]).detach() * weight.detach()
         # float32 would stop counting at 2^24 rows; Apple's devices have no float64
         total = numbers if numbers.device.type == "mps" else numbers.double()
         self.names = tuple(values)
@@ -46,7 +47,7 @@ class EpochMeans:
         """
         if self.total is None:
             return {}
-        *sums, weight = reduce(self.total).float().unbind() if self.total.device.type == "mps" else reduce(self.total)
+        *sums, weight = reduce(self.total).unbind()
         self.total = None
         return {
             name: (value / weight.where(weight != 0, 1)).float() for name, value in zip(self.names, sums, strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_losses.functional._sharding import local
 from lightning_losses.regularizers import ParameterRegularizer
@@ -64,6 +65,9 @@ class GradientWindow:
             torch._foreach_mul_(gradients, factor)
 
 
-def add_penalties_(module: nn.Module, regularizers: Mapping[str, ParameterRegularizer]) -> dict[str, Tensor]:
-    """Add the gradient of each penalty to `.grad`, once for an optimizer step, and return their values."""
-    return {name: regularizer.add_gradient_(module) for name, regularizer in regularizers.items()}
+def add_penalties_(
+    module: nn.Module, regularizers: Mapping[str, ParameterRegularizer], optimizer: Optimizer
+) -> dict[str, Tensor]:
+    """Add the gradient of each penalty to `.grad` of what an optimizer is about to step, and return their values."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {name: regularizer.add_gradient_(module, parameters) for name, regularizer in regularizers.items()}

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lightning_losses._mapping import plain
 from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.epoch_means import EpochMeans
 from lightning_losses.gradient_window import GradientWindow, add_penalties_
 from lightning_losses.losses import GHMLoss, Prediction
-from lightning_losses.losses.registry import LossSpec, get_loss, loss_spec
-from lightning_losses.objective import Objective, Terms
+from lightning_losses.losses.registry import LossSpec, loss_spec
+from lightning_losses.objective import Objective, Terms, mean_loss
 from lightning_losses.optimizers import (
     OptimizerSpec,
     SchedulerSpec,
@@ -85,29 +86,33 @@ def _check_order(cls: type) -> None:
 
 def _remember(module: Any, **specs: Any) -> None:
     """Keep the configuration as plain hyper-parameters; an object that has no plain form is left out."""
-    module.save_hyperparameters(
-        {name: plain(spec) for name, spec in specs.items() if spec is not None and not callable(spec)}
-    )
+    module.save_hyperparameters({name: plain(spec) for name, spec in specs.items() if _has_plain_form(spec)})
 
 
-class _HasObjective(_Base):
+def _has_plain_form(spec: Any) -> bool:
+    if isinstance(spec, Mapping):
+        return all(value is None or _has_plain_form(value) for value in spec.values())
+    return spec is not None and (hasattr(spec, "spec") or not callable(spec))
+
+
+class HasObjective(_Base):
     """The one public attribute, `objective`, and the checks of how a class is put together."""
 
     objective: Objective
+    _ll_penalties: dict[str, Tensor] | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_order(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if "objective" in vars(type(self)):
+        if any("objective" in vars(base) for base in type(self).__mro__):
             raise TypeError(f"{type(self).__name__}.objective hides the mixin's own `objective`: rename it")
         super().__init__(*args, **kwargs)
         self.objective = Objective()
-        self._ll_window = GradientWindow()
-        self._ll_window_step = -1
-        self._ll_penalties: dict[str, Tensor] | None = None
-        self._ll_finished = False
+        self._ll_hooks: list[RemovableHandle] = []
+        self._ll_constraints: dict[str, Constraint] = {}
+        self._ll_reset()
         self._ll_watch: Callable[[Any, Objective], None] | None = None
 
     def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
@@ -125,13 +130,16 @@ class _HasObjective(_Base):
         return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
 
     def setup(self, stage: str) -> None:
-        """Let the penalties look at the module, which is complete now."""
+        """Start anew, and let the penalties look at the module, which is complete now."""
         super().setup(stage)
-        self.objective.bind(self)
+        self._ll_reset()
+        if stage != "predict":
+            self.objective.bind(self)
 
     def teardown(self, stage: str) -> None:
         """Watch no layers any more."""
         super().teardown(stage)
+        self._ll_reset()
         self.objective.unbind()
 
     def finish_gradients(self, optimizer: torch.optim.Optimizer) -> None:
@@ -142,21 +150,42 @@ class _HasObjective(_Base):
         Args:
             optimizer: The optimizer that is about to step.
         """
+        self._ll_check_optimizer(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         divided_by = self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._ll_window.finish(parameters, divided_by, lambda weight: self._ll_reduce(weight, "sum"))
         if self._ll_watch is not None:
             self._ll_watch(self, self.objective)
-        add_penalties_(self, self.objective.parameter_regularizers)
+        add_penalties_(self, self.objective.parameter_regularizers, optimizer)
         self._ll_penalties = None
-        self._ll_finished = True
+        self._ll_finished.add(_identity(optimizer))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Complete the gradients, before the trainer clips them."""
         super().on_before_optimizer_step(optimizer)
-        if not self._ll_finished:
+        if _identity(optimizer) not in self._ll_hooked:
+            self._ll_hooked.add(_identity(optimizer))
+            self._ll_hooks.append(optimizer.register_step_post_hook(self._ll_after_step))
+        if _identity(optimizer) not in self._ll_finished:
             self.finish_gradients(optimizer)
-        self._ll_finished = False
+        self._ll_finished.discard(_identity(optimizer))
+        self._ll_step_seen = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+        """Look whether an optimizer steps in this batch, and forget what forwards outside training have shown."""
+        self.objective.forget_outputs()
+        self._ll_step_before, self._ll_step_seen = self.trainer.global_step, False
+        return super().on_train_batch_start(batch, batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Check that no optimizer has stepped on gradients that are not complete."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        needed = self._ll_window.is_open or self.objective.parameter_regularizers or self._ll_constraints
+        if needed and not self._ll_step_seen and self.trainer.global_step != self._ll_step_before:
+            raise RuntimeError(
+                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer)"
+                ": the optimizer has stepped without the mean and the penalties that the mixin adds there"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the hyper-parameters plain data, which loads with `weights_only=True`."""
@@ -165,13 +194,40 @@ class _HasObjective(_Base):
             if key in checkpoint:
                 checkpoint[key] = plain(checkpoint[key])
 
+    def _ll_reset(self) -> None:
+        """Forget a run, which may have ended in the middle of a window."""
+        self._ll_window = GradientWindow()
+        self._ll_penalties = None
+        self._ll_finished: set[int] = set()
+        self._ll_hooked: set[int] = set()
+        self._ll_step_before, self._ll_step_seen = 0, False
+        for hook in self._ll_hooks:
+            hook.remove()
+        self._ll_hooks = []
+
+    def _ll_check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse where gradients cannot be completed before the step."""
+        if self.trainer.accumulate_grad_batches > 1 and isinstance(optimizer, torch.optim.LBFGS):
+            raise ValueError("LBFGS evaluates a step several times and cannot accumulate: accumulate_grad_batches=1")
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ValueError(
+                "a fused optimizer unscales float16 gradients by itself, too late for penalties: fused=False"
+            )
+        if scaler is not None and not self.automatic_optimization:
+            raise ValueError("with 16-mixed and manual optimization the gradients are still scaled: use bf16-mixed")
+
+    def _ll_after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        regularizers = self.objective.regularizers.values()
+        apply_after_step(self, optimizer, regularizers, self._ll_constraints.values())
+
     def _ll_reduce(self, value: Tensor, operation: str) -> Tensor:
         # some strategies reduce in place
         reduced: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op=operation)
         return reduced
 
     def _ll_penalty_values(self) -> dict[str, Tensor]:
-        if self._ll_penalties is None:
+        if self._ll_penalties is None or self._trainer is None:
             if not self.objective.is_bound:
                 self.objective.bind(self)
             with torch.no_grad():
@@ -179,13 +235,19 @@ class _HasObjective(_Base):
         return self._ll_penalties
 
 
-class LossMixin(_HasObjective):
+def _identity(optimizer: torch.optim.Optimizer) -> int:
+    """The same for an optimizer and for the trainer's wrapper around it."""
+    return id(getattr(optimizer, "optimizer", optimizer))
+
+
+class LossMixin(HasObjective):
     """Puts a loss into the training, validation, test and predict steps.
 
     Args:
         loss: A name, a mapping, Hydra's config, a loss or a callable; see `get_loss`.
         exact: Whether the gradient is that of the mean over the whole window of an optimizer step (all micro-batches
-            and ranks), however its rows are cut. False takes the trainer's mean of means.
+            and ranks), however its rows are cut. False takes the trainer's mean of means; None is exact where the loss
+            has a numerator and a denominator, which ours have.
         log_template: How logged values are named, from `stage` and `name`.
         *args: For the next base.
         **kwargs: For the next base.
@@ -203,16 +265,19 @@ class LossMixin(_HasObjective):
         self,
         *args: Any,
         loss: LossSpec = "ce",
-        exact: bool = True,
+        exact: bool | None = None,
         log_template: str = "{stage}/{name}",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.objective.loss = get_loss(loss)
+        self.objective.loss = mean_loss(loss)
         self._ll_log_template = log_template
         self._ll_means = {stage: EpochMeans() for stage in STAGES}
-        self._ll_exact = exact and self.objective.is_exact and type(self).training_step is LossMixin.training_step
-        _remember(self, loss=loss_spec(loss), exact=exact)
+        if exact and not self.objective.is_exact:
+            raise ValueError(f"exact must be False or None: {loss!r} has no numerator and denominator")
+        own_step = type(self).training_step is not LossMixin.training_step
+        self._ll_exact = exact is not False and self.objective.is_exact and not own_step
+        _remember(self, loss=loss_spec(loss), exact=exact, log_template=log_template)
 
     def supervised_step(self, batch: Any) -> Supervised:
         """Return outputs and targets of a batch; override it for batches of another form.
@@ -281,32 +346,37 @@ class LossMixin(_HasObjective):
         super().on_test_epoch_end()
         self._ll_finish("test")
 
-    def on_train_end(self) -> None:
-        """Check that the last optimizer step was completed."""
-        super().on_train_end()
-        self._ll_check_window()
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what the loss has learned or counted under a key of its own, so that another loss can load the rest."""
         super().on_save_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]
         own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
+        if isinstance(getattr(self.objective.loss, "function", None), nn.modules.loss._Loss):
+            own = {}  # torch's criteria hold constants only, which the configuration gives
         running = self.objective.loss.running_state() if isinstance(self.objective.loss, GHMLoss) else {}
         if own or running:
-            kind = type(self.objective.loss).__name__
-            checkpoint.setdefault(_STATE_KEY, {})["loss"] = {"kind": kind, "weights": own, "running": running}
+            state = {"kind": self._ll_loss_kind(), "weights": own, "running": running}
+            checkpoint.setdefault(_STATE_KEY, {})["loss"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what the loss has learned or counted; another loss starts anew."""
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint.get(_STATE_KEY, {}).get("loss", {})
         fresh = {name: value for name, value in self.state_dict().items() if name.startswith(_LOSS_PREFIX)}
-        same = saved.get("kind") == type(self.objective.loss).__name__
-        checkpoint["state_dict"] |= saved["weights"] if same else fresh
+        shapes = {name: value.shape for name, value in fresh.items()}
+        same = saved.get("kind") == self._ll_loss_kind()
+        same = same and {name: value.shape for name, value in saved["weights"].items()} == shapes
+        if "state_dict" in checkpoint:  # a sharded checkpoint keeps its weights elsewhere
+            checkpoint["state_dict"] |= saved["weights"] if same else fresh
         if same and isinstance(self.objective.loss, GHMLoss):
             self.objective.loss.load_running_state(saved["running"])
 
+    def _ll_loss_kind(self) -> str:
+        return type(getattr(self.objective.loss, "function", self.objective.loss)).__name__
+
     def _ll_step(self, stage: str, batch: Any) -> Terms:
+        if not self.objective.is_bound:
+            self.objective.bind(self)
         self.objective.forget_outputs()
         supervised = self.supervised_step(batch)
         terms = self.compute_objective(*supervised)
@@ -323,7 +393,7 @@ class LossMixin(_HasObjective):
         return terms
 
     def _ll_is_recorded(self) -> bool:
-        every = self.trainer.log_every_n_steps
+        every: int = getattr(self.trainer, "log_every_n_steps", 0)
         return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def _ll_name(self, stage: str, name: str) -> str:
@@ -334,17 +404,8 @@ class LossMixin(_HasObjective):
 
     def _ll_summed(self, terms: Terms) -> Tensor:
         """Return a scalar with the value of the objective and the gradient of the loss summed over the batch."""
-        self._ll_check_window()
-        self._ll_window_step = self.trainer.global_step
         summed = self._ll_window.add(terms.batch_mean, terms.weight, lambda weight: self._ll_reduce(weight, "max"))
         return summed + (terms.total - summed).detach()
-
-    def _ll_check_window(self) -> None:
-        if self._ll_window.is_open and self.trainer.global_step != self._ll_window_step:
-            raise RuntimeError(
-                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer)"
-                ": the optimizer has stepped without the mean and the penalties that the mixin adds there"
-            )
 
     def _ll_start(self, stage: str) -> None:
         self._ll_means[stage] = EpochMeans()
@@ -358,7 +419,7 @@ class LossMixin(_HasObjective):
         self.log_dict(values, sync_dist=True)
 
 
-class RegularizerMixin(_HasObjective):
+class RegularizerMixin(HasObjective):
     """Adds penalties on the parameters, once for each optimizer step, and projects parameters after it.
 
     Args:
@@ -396,8 +457,6 @@ class RegularizerMixin(_HasObjective):
             name: term.parameters(self).values() for name, term in self.objective.parameter_regularizers.items()
         }
         warn_of_double_decay([group for optimizer in optimizers for group in optimizer.param_groups], penalized)
-        for optimizer in optimizers:
-            optimizer.register_step_post_hook(self._ll_after_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what regularizers remember, such as the weights that training started from."""
@@ -416,9 +475,6 @@ class RegularizerMixin(_HasObjective):
 
     def _ll_stateful(self) -> dict[str, Any]:
         return {name: term for name, term in self.objective.regularizers.items() if hasattr(term, "state_dict")}
-
-    def _ll_after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        apply_after_step(self, optimizer, self.objective.regularizers.values(), self._ll_constraints.values())
 
 
 def apply_after_step(
@@ -469,20 +525,22 @@ class OptimizerMixin(_Base):
         super().__init__(*args, **kwargs)
         self._ll_optimizer = optimizer
         self._ll_scheduler = scheduler
-        self._ll_saved_optimizers: list[Mapping[str, Any]] = []
+        self._ll_saved_groups: list[Mapping[str, Any]] = []
         _remember(self, optimizer=optimizer, scheduler=scheduler)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the saved optimizer states until there are optimizers to compare them with."""
         super().on_load_checkpoint(checkpoint)
-        self._ll_saved_optimizers = checkpoint.get("optimizer_states", [])
+        states = checkpoint.get("optimizer_states", [])
+        self._ll_saved_groups = [{"param_groups": state["param_groups"]} for state in states]
 
     def on_fit_start(self) -> None:
         """Say what differs if a checkpoint's parameter groups do not fit, before the trainer restores them."""
         super().on_fit_start()
-        for optimizer, state in zip(self.trainer.optimizers, self._ll_saved_optimizers, strict=False):
-            check_resumable(optimizer, state)
-        self._ll_saved_optimizers = []
+        if self.trainer.ckpt_path is not None:
+            for optimizer, state in zip(self.trainer.optimizers, self._ll_saved_groups, strict=False):
+                check_resumable(optimizer, state)
+        self._ll_saved_groups = []
 
     def _ll_scheduler_steps(self) -> int | None:
         """Return how often the scheduler will step in the whole run, if that is known."""

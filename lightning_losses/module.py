@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lightning_losses._mapping import plain
 from lightning_losses._validation import choice
 from lightning_losses.losses import Prediction
 from lightning_losses.losses.registry import LossSpec
@@ -52,7 +54,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         optimizer: OptimizerSpec = "adamw",
         scheduler: SchedulerSpec = None,
         metrics: Mapping[str, Mapping[str, Metric]] | None = None,
-        exact: bool = True,
+        exact: bool | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
@@ -66,6 +68,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         self.net = net
         if roles:
             assign_roles(self, roles)
+            self.save_hyperparameters({"roles": plain(roles)})
         self._ll_metrics = nn.ModuleDict(
             {f"{stage}/{kind}": metric for stage in STAGES for kind, metric in _collections(metrics or {}).items()}
         )
@@ -74,9 +77,22 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         """Return what the network returns."""
         return self.net(x)
 
+    def _ll_start(self, stage: str) -> None:
+        super()._ll_start(stage)
+        for _, collection in self._ll_collections(stage):
+            collection.reset()
+
     def _ll_observe(self, stage: str, supervised: Supervised) -> None:
-        prediction = self.objective.loss.predict(supervised.input.detach())
+        if not self._ll_metrics:
+            return
+        with torch.no_grad():
+            prediction = self.objective.loss.predict(supervised.input.detach())
         for kind, collection in self._ll_collections(stage):
+            if getattr(prediction, kind) is None:
+                loss = type(self.objective.loss).__name__
+                raise TypeError(
+                    f"metrics of {kind} need a loss that has them, {loss} has none: use metrics of decision"
+                )
             collection.update(getattr(prediction, kind), supervised.target)
 
     def _ll_finish(self, stage: str) -> None:

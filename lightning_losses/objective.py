@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Objective(nn.Module):
 
     def __init__(self, loss: LossSpec = "ce", regularizers: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.loss: Loss | ForeignLoss = get_loss(loss)
+        self.loss = mean_loss(loss)
         self.regularizers: dict[str, Regularizer] = build_regularizers(regularizers or {})
         self._bound: tuple[nn.Module, ...] = ()  # in a tuple it is not a submodule, so no cycle of modules arises
 
@@ -123,7 +123,7 @@ class Objective(nn.Module):
         return Terms(loss, ordered, weight, sum(on_outputs.values(), loss))
 
     def _sum_and_weights(
-        self, input: Tensor, target: Tensor, sample_weight: Tensor | None
+        self, input: Any, target: Any, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the summed loss, what its mean divides it by, and, if the loss has rows, the part of each in that."""
         if isinstance(self.loss, RowwiseLoss):
@@ -131,7 +131,8 @@ class Objective(nn.Module):
             return rows.loss.sum(), rows.weight.sum(), rows.weight
         if isinstance(self.loss, Loss):
             return *self.loss.sum_and_weight(input, target, sample_weight), None
-        row_weight = torch.ones(target.shape[:1], device=target.device)
+        first = next(iter(target)) if isinstance(target, Sequence) else target  # some criteria take several targets
+        row_weight = torch.ones(first.shape[:1], device=first.device)
         weight = row_weight.sum()
         return self.loss(input, target, sample_weight) * weight, weight, row_weight
 
@@ -180,6 +181,26 @@ class Objective(nn.Module):
     def extra_repr(self) -> str:
         """Show the regularizers, which are not submodules."""
         return ", ".join(f"{name}: {regularizer!r}" for name, regularizer in self.regularizers.items())
+
+
+def mean_loss(loss: LossSpec) -> Loss | ForeignLoss:
+    """Build a loss whose value is a mean, as an objective needs it.
+
+    Args:
+        loss: See `get_loss`.
+
+    Returns:
+        The loss.
+
+    Raises:
+        ValueError: Its `reduction` is another.
+    """
+    built = get_loss(loss)
+    owner = built.function if isinstance(built, ForeignLoss) else built
+    reduction = getattr(owner, "reduction", "mean")
+    if reduction not in ("mean", "batchmean"):
+        raise ValueError(f"reduction must be 'mean' in an objective, which averages by itself, got {reduction!r}")
+    return built
 
 
 def build(spec: Mapping[str, Any]) -> Objective:

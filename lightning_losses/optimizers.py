@@ -49,7 +49,11 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec = "adamw") -> Optimiz
         [('decay', 0.0001), ('no_decay', 0.0)]
     """
     if callable(spec):
-        optimizer = spec(param_groups(module))
+        groups = param_groups(module)
+        for group in groups:
+            if group["name"] == "decay":
+                del group["weight_decay"]  # the callable's own holds
+        optimizer = spec(groups)
         check_cover(module, optimizer.param_groups)
         return optimizer
     name, arguments = name_and_arguments("optimizer", spec)

@@ -196,12 +196,13 @@ class Selection:
 
     def __init__(self, where: Where = None) -> None:
         self.where = where
-        self._layout: list[tuple[int, int]] = []
+        self._layout: object = None
         self._places: list[tuple[str, nn.Module, str]] = []
 
     def __call__(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """Return the same as `select(module, self.where)`."""
-        layout = [(id(part), len(part._parameters)) for part in module.modules()]
+        parts = [(id(part), *map(id, part._parameters.values())) for part in module.modules()]
+        layout = (parts, getattr(module, "_ll_roles", None))
         if layout != self._layout:
             first = [entry.sites[0] for entry in _chosen(find_entries(module), self.where)]
             self._places = [(site.name, site.owner, site.attribute) for site in first]
@@ -211,7 +212,7 @@ class Selection:
 
     def __getstate__(self) -> dict[str, object]:
         # A copy belongs to a copy of the module: it has to look for itself.
-        return {"where": self.where, "_layout": [], "_places": []}
+        return {"where": self.where, "_layout": None, "_places": []}
 
 
 def _chosen(entries: list[Entry], where: Where) -> list[Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
@@ -122,17 +122,29 @@ class ParameterRegularizer(Regularizer):
     def __call__(self, module: nn.Module) -> Tensor:
         """Return the value for a module, a scalar with a graph."""
         total = torch.zeros(())
-        for layout, parameters in self._groups(module):
+        for layout, parameters in self._groups(self.parameters(module)):
             view = local if layout else whole
             values = (self.penalty(name, view(parameter)) for name, parameter in parameters.items())
             total = total + sum_over_shards(self.factor * sum(values, torch.zeros(())), layout)
         return total
 
     @torch.no_grad()
-    def add_gradient_(self, module: nn.Module) -> Tensor:
-        """Add the gradient to the `.grad` of the module's parameters and return the value, a scalar without a graph."""
+    def add_gradient_(self, module: nn.Module, among: Iterable[nn.Parameter] | None = None) -> Tensor:
+        """Add the gradient to the `.grad` of the module's parameters and return the value, a scalar without a graph.
+
+        Args:
+            module: Any module.
+            among: Only these parameters, such as those of one of several optimizers; None: all that it acts on.
+
+        Returns:
+            The value for the parameters looked at.
+        """
         total = torch.zeros(())
-        for layout, parameters in self._groups(module):
+        chosen = self.parameters(module)
+        if among is not None:
+            allowed = set(map(id, among))
+            chosen = {name: parameter for name, parameter in chosen.items() if id(parameter) in allowed}
+        for layout, parameters in self._groups(chosen):
             view = local if layout else whole
             weights = {name: view(parameter).detach() for name, parameter in parameters.items()}
             gradients = [open_gradient(name, parameter, layout) for name, parameter in parameters.items()]
@@ -141,11 +153,11 @@ class ParameterRegularizer(Regularizer):
                 close_gradient(parameter, gradient, layout)
         return total
 
-    def _groups(self, module: nn.Module) -> list[tuple[Layout | None, dict[str, nn.Parameter]]]:
+    def _groups(self, chosen: Mapping[str, nn.Parameter]) -> list[tuple[Layout | None, dict[str, nn.Parameter]]]:
         """Parameters that are looked at together: by their local parts if these have a layout, otherwise whole."""
         together: dict[Layout | None, dict[str, nn.Parameter]] = {}
         gathered = []
-        for name, parameter in self.parameters(module).items():
+        for name, parameter in chosen.items():
             layout = layout_of(parameter)
             if layout and not all(map(self.splits_at, sharded_dims(layout))):
                 gathered.append((None, {name: parameter}))  # alone, since all of it has to be held

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+import lightning_losses as ll
 from lightning_losses.callbacks import Constraints, ObjectiveMonitor, Regularizers
 from lightning_losses.module import ObjectiveModule
 from tests.test_mixins import SGD, Net, fit, loader, weights
@@ -53,6 +54,31 @@ def test_a_module_with_the_mixin_takes_the_penalties_over() -> None:
     assert "train/regularizer/l2" in logged
 
 
+def test_a_module_with_a_loss_alone_takes_the_penalties_over_in_every_fit() -> None:
+    class LossAlone(ll.LossMixin, LightningModule):
+        def __init__(self) -> None:
+            super().__init__(loss="ce")
+            torch.manual_seed(1)
+            self.net = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    callback = Regularizers({"l2": 1.0})
+    modules = LossAlone(), LossAlone()
+    by_hand = LossAlone()
+    x, y, w = loader(64).dataset.tensors
+    optimizer = by_hand.configure_optimizers()
+    (by_hand.objective.loss(by_hand(x), y, w) + 0.5 * by_hand.net.weight.square().sum()).backward()
+    optimizer.step()
+    for module in modules:
+        fit(module, loader(64), callbacks=[callback])
+        torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+
+
 def test_constraints_hold_on_a_foreign_module() -> None:
     module = Foreign()
     fit(module, loader(16), callbacks=[Constraints({"max_norm": 0.5})])
@@ -79,6 +105,11 @@ def test_the_monitor_logs_the_gradient_of_each_term() -> None:
     torch.testing.assert_close(logged["train/gradient/loss"], torch.cat([g.flatten() for g in loss]).norm())
     kernels = torch.cat([module.net[0].weight.flatten(), module.net[2].weight.flatten()])
     torch.testing.assert_close(logged["train/gradient/l2"], 0.1 * kernels.norm().detach())
+
+
+def test_the_monitor_bears_penalties_without_a_gradient() -> None:
+    logged = fit(Net(regularizer={"proximal_l1": 0.1}), loader(16), callbacks=[ObjectiveMonitor(1)]).callback_metrics
+    assert logged["train/gradient/proximal_l1"] == 0
 
 
 def test_the_monitor_warns_of_a_penalty_that_dominates() -> None:

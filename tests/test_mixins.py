@@ -356,3 +356,138 @@ def test_modules_of_the_other_package_work() -> None:
         warnings.simplefilter("ignore")  # that package's own deprecations
         trainer.fit(module, loader(16))
     assert "train/loss" in trainer.callback_metrics
+
+
+def test_an_interrupted_window_does_not_reach_into_the_next_run() -> None:
+    class FailsOnce(Net):
+        fails = True
+
+        def supervised_step(self, batch: Any) -> ll.Supervised:
+            if self.fails and len(batch[0]) == 16 and not batch[1].ge(0).any():  # the third micro-batch
+                raise ArithmeticError
+            return super().supervised_step(batch)
+
+    module, fresh = FailsOnce(), Net()
+    with pytest.raises(ArithmeticError):
+        fit(module, loader(16), accumulate_grad_batches=4)
+    module.fails = False
+    for trained in (module, fresh):
+        fit(trained, loader(16), accumulate_grad_batches=4)
+    torch.testing.assert_close(weights(module), weights(fresh), rtol=0, atol=0)
+
+
+def test_a_foreign_loss_has_ordinary_means_and_is_refused_as_exact() -> None:
+    with pytest.raises(ValueError, match="exact must be False or None"):
+        Net(loss="torch.CrossEntropyLoss", exact=True)
+    assert not Net(loss="torch.CrossEntropyLoss")._ll_exact
+
+
+@pytest.mark.parametrize(
+    "loss", [{"name": "focal", "reduction": "sum"}, {"name": "torch.MSELoss", "reduction": "none"}]
+)
+def test_an_objective_averages_by_itself(loss: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="reduction must be 'mean' in an objective"):
+        Net(loss=loss)
+
+
+def test_lbfgs_with_accumulation_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"LBFGS .* cannot accumulate"):
+        fit(Net(optimizer={"name": "lbfgs", "lr": 0.1}), loader(16), accumulate_grad_batches=2)
+
+
+def test_lbfgs_sees_the_penalty_in_its_closure() -> None:
+    module, by_hand = Net(regularizer={"l2": 0.1}, optimizer={"name": "lbfgs", "lr": 0.1}), Net()
+    fit(module, loader(64))
+    x, y, w = rows()
+    optimizer = torch.optim.LBFGS(by_hand.net.parameters(), lr=0.1)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        kernels = [by_hand.net[0].weight, by_hand.net[2].weight]
+        objective = by_hand.objective.loss(by_hand(x), y, w) + sum(0.05 * k.square().sum() for k in kernels)
+        objective.backward()
+        return objective
+
+    optimizer.step(closure)
+    torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-5)
+
+
+def test_a_penalty_needs_the_hook_in_a_step_of_ones_own_too() -> None:
+    class Forgetful(OwnStep):
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None: ...
+
+    with pytest.raises(RuntimeError, match=r"Forgetful\.on_before_optimizer_step must call super"):
+        fit(Forgetful(regularizer={"l2": 0.1}), loader(16))
+
+
+def test_each_of_two_optimizers_gets_the_penalty_of_its_own_parameters() -> None:
+    class Two(Net):
+        def __init__(self) -> None:
+            super().__init__(regularizer={"l2": 1.0})
+            self.automatic_optimization = False
+
+        def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+            return [torch.optim.SGD(self.net[i].parameters(), lr=0.1) for i in (0, 2)]
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(0 * self(batch[0]).sum())
+                optimizer.step()
+
+    module, start = Two(), Net()
+    fit(module, loader(64))
+    for i in (0, 2):
+        torch.testing.assert_close(module.net[i].weight, 0.9 * start.net[i].weight)
+
+
+def test_a_fit_after_another_applies_constraints_and_thresholds_once() -> None:
+    class Kept(Net):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            if not hasattr(self, "kept"):
+                self.kept = torch.optim.SGD(self.parameters(), lr=0.1)
+            return self.kept
+
+    module = Kept(regularizer={"proximal_l1": 0.01})
+    for _ in range(2):
+        fit(module, loader(16))
+    assert len(module.kept._optimizer_step_post_hooks) == 0
+
+
+def test_weights_alone_can_be_loaded_and_trained_with_other_groups(tmp_path: Path) -> None:
+    fit(Net(), loader(16)).save_checkpoint(tmp_path / "run.ckpt")
+    other = Net(optimizer={**SGD, "rules": {"net.0.*": {"lr": 0.01}}})
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    other.on_load_checkpoint(checkpoint)
+    other.load_state_dict(checkpoint["state_dict"])
+    fit(other, loader(16))
+
+
+def test_predicting_watches_no_layers() -> None:
+    module = Net(regularizer={"activity_l2": 0.1})
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    predictions = trainer.predict(module, loader(24))
+    assert [len(prediction.decision) for prediction in predictions] == [24, 24, 16]
+
+
+def test_without_a_trainer_penalties_are_those_of_the_present_weights() -> None:
+    module = Net(regularizer={"l2": 0.1})
+    x, y, w = rows()
+    assert module.compute_objective(module(x), y, w).penalties["l2"] > 0
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    assert module.compute_objective(module(x), y, w).penalties["l2"] == 0
+
+
+def test_hyper_parameters_of_objects_are_plain() -> None:
+    module = Net(regularizer={"mine": ll.regularizers.L1(1e-3)})
+    assert module.hparams["regularizer"]["mine"]["name"] == "l1"
+
+
+def test_bf16_mixed_penalties_are_within_one_percent_of_the_update() -> None:
+    start, full, mixed = Net(), Net(regularizer={"l2": 0.1}), Net(regularizer={"l2": 0.1})
+    fit(full, loader(16), accumulate_grad_batches=4, max_epochs=20)
+    fit(mixed, loader(16), accumulate_grad_batches=4, max_epochs=20, precision="bf16-mixed")
+    update = (weights(full) - weights(start)).norm()
+    assert (weights(mixed) - weights(full)).norm() < 0.01 * update

@@ -81,3 +81,10 @@ def test_roles_are_overridden_by_glob() -> None:
     module = ObjectiveModule(nn.Linear(2, 1), roles={"net.weight": "scale"})
     assert parameter_roles(module)["net.weight"] == "scale"
     assert [len(group["params"]) for group in module.configure_optimizers()["optimizer"].param_groups] == [0, 2]
+
+
+def test_metrics_of_probabilities_need_a_posterior() -> None:
+    module = ObjectiveModule(nn.Linear(2, 3), loss="rce", metrics={"probabilities": {"auroc": MulticlassAUROC(3)}})
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    with pytest.raises(TypeError, match="ReverseCrossEntropyLoss has none"):
+        trainer.validate(module, data(), verbose=False)

@@ -1,5 +1,6 @@
 """Optimizers and schedulers from names and mappings; learning rates against their closed forms."""
 
+import functools
 import inspect
 import math
 from pathlib import Path
@@ -258,3 +259,9 @@ def test_the_schedulers_files_hold_all_arguments(name):
     scheduler = build_scheduler(optimizer, config, length=20)["scheduler"]
     arguments = inspect.signature(type(scheduler)).parameters.keys() - {"optimizer", "last_epoch"}
     assert config.keys() == {"name", "interval", "frequency", "monitor", "warmup", *arguments}
+
+
+def test_a_callables_own_weight_decay_holds() -> None:
+    build = functools.partial(torch.optim.AdamW, weight_decay=0.1)
+    groups = build_optimizer(nn.Linear(2, 3), build).param_groups
+    assert [(group["name"], group["weight_decay"]) for group in groups] == [("decay", 0.1), ("no_decay", 0.0)]

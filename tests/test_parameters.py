@@ -406,3 +406,11 @@ class TestSelection:
         net.selection(net)
         twin = copy.deepcopy(net)
         assert all(parameter is twin.get_parameter(name) for name, parameter in twin.selection(twin).items())
+
+
+def test_a_selection_follows_roles_that_are_assigned_later() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    selection = Selection()
+    assert list(selection(net)) == ["0.weight", "1.weight"]
+    assign_roles(net, {"1.*": "scale"})
+    assert list(selection(net)) == ["0.weight"]
