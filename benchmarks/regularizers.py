@@ -1,8 +1,8 @@
 """What do penalties cost, value and gradient, beside the plain loop of the tutorials and beside an SGD step?
 
 26 million parameters in 130 matrices. The plain loop adds `f * w.abs().sum()` and `0.5 * g * w.pow(2).sum()` for each
-matrix and differentiates the sum; ours adds the gradient to `.grad` without a graph. Memory is what the call needs beyond
-the parameters and their gradients.
+matrix and differentiates the sum; ours adds the gradient to `.grad` without a graph. Memory is what the call needs
+beyond the parameters and their gradients.
 """
 
 from __future__ import annotations

@@ -82,6 +82,10 @@ def learning_rate_of(optimizer: Optimizer) -> Callable[[nn.Parameter], float]:
     return lambda parameter: rates.get(id(parameter), 0.0)
 
 
+# what groups hold besides an optimizer's own settings: ours, and what schedulers add
+_OF_NO_OPTIMIZER = {"params", "name", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+
+
 def check_resumable(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Check, before torch does it less clearly, that a saved optimizer state belongs to the same groups.
 
@@ -101,6 +105,14 @@ def check_resumable(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         ValueError: the checkpoint's optimizer groups are ['unnamed': 2 tensors], this run's are ['decay': 1 ...
     """
     saved, present = _outline(state["param_groups"]), _outline(optimizer.param_groups)
+    settings = set(state["param_groups"][0]) - _OF_NO_OPTIMIZER
+    missing, surplus = optimizer.defaults.keys() - settings, settings - optimizer.defaults.keys()
+    if missing and surplus:
+        raise ValueError(
+            f"the checkpoint was made with another optimizer than {type(optimizer).__name__}: it has "
+            f"{', '.join(sorted(surplus))}, not {', '.join(sorted(missing))}; choose the same, or load the weights "
+            "alone and start anew"
+        )
     if saved != present:
         raise ValueError(
             f"the checkpoint's optimizer groups are [{saved}], this run's are [{present}]: restore the settings it was "

@@ -265,3 +265,9 @@ def test_a_callables_own_weight_decay_holds() -> None:
     build = functools.partial(torch.optim.AdamW, weight_decay=0.1)
     groups = build_optimizer(nn.Linear(2, 3), build).param_groups
     assert [(group["name"], group["weight_decay"]) for group in groups] == [("decay", 0.1), ("no_decay", 0.0)]
+
+
+def test_resuming_with_another_optimizer_is_explained() -> None:
+    net = nn.Linear(2, 3)
+    with pytest.raises(ValueError, match="made with another optimizer than SGD"):
+        check_resumable(build_optimizer(net, "sgd"), build_optimizer(net, "adam").state_dict())

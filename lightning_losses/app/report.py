@@ -94,7 +94,7 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
         say(f"kept: epoch {checkpoint['epoch']}, the best by {checkpoint['monitor']} ({checkpoint['score']:.4f})")
     if result["status"] == "interrupted":
         last = checkpoint["last"]
-        say(f"to go on, repeat the command with ckpt_path={last}" if last else "stopped before the first epoch ended")
+        say(f"to go on, repeat the command with ckpt_path={last}" if last else "no checkpoint was kept")
     files = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     say(f"{', '.join(files)} in")
     say(str(folder))

@@ -109,7 +109,7 @@ def _table(title: str, *columns: str) -> Table:
         title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE, pad_edge=False, show_edge=False
     )
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=True, overflow="fold")
     return table
 
 

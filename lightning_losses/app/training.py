@@ -55,7 +55,7 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     """Train what a config describes; see `lightning_losses.app.run`."""
     folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    _check_checkpoint(cfg.ckpt_path)
+    saved = _read_checkpoint(cfg.ckpt_path)
     with _quiet_lightning():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data = build_data(_plain(cfg.data), cfg.task)
@@ -63,6 +63,7 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         net = build_model(settings["model"])
         metrics = _usable_metrics(settings, net, data.dataset)
         module = _build_module(settings, net, metrics)
+        _check_fits(saved, module)
         trainer = _build_trainer(settings, _logged_names(module, metrics), data, folder)
         if trainer.is_global_zero:
             show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
@@ -79,9 +80,27 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
 
 
-def _check_checkpoint(path: str | None) -> None:
-    if path is not None and not Path(path).is_file():
+def _read_checkpoint(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    if not Path(path).is_file():
         raise FileNotFoundError(f"ckpt_path: there is no file {path!r}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"ckpt_path: {path!r} is no checkpoint of a run, or is incomplete") from error
+
+
+def _check_fits(saved: Mapping[str, Any], module: ObjectiveModule) -> None:
+    """Refuse a checkpoint of another network before anything is printed or trained."""
+    shapes = {name: weights.shape for name, weights in saved.get("state_dict", {}).items()}
+    for name, weights in module.net.named_parameters(prefix="net"):
+        if shapes and shapes.get(name) != weights.shape:
+            there = "no" if name not in shapes else tuple(shapes[name])
+            raise ValueError(
+                f"ckpt_path: the checkpoint is of another network or of other data: {name} has shape "
+                f"{tuple(weights.shape)} here, {there} there"
+            )
 
 
 def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def read_target(
         if table.shape[1] > 1:
             raise ValueError(f"task={found}: needs one target column, data.target names {columns}")
         values, names = _classes(table.iloc[:, 0], found, positive)
-    return Target(found, values, names, [f"target {columns}: {found} ({how})"])
+    positive_class = f", class 1 is {names[1]!r}" if found == "binary" else ""
+    return Target(found, values, names, [f"target {columns}: {found} ({how}){positive_class}"])
 
 
 def _infer(table: pd.DataFrame, max_classes: int) -> Task:
