@@ -17,6 +17,7 @@ from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.gradient_window import add_penalties_
 from lightning_losses.mixins import HasObjective, apply_after_step
 from lightning_losses.objective import Objective
+from lightning_losses.param_groups import warn_of_double_decay
 from lightning_losses.regularizers import L2SP, ParameterRegularizer, Regularizer, build_regularizers
 
 
@@ -56,6 +57,8 @@ class Regularizers(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let thresholds follow each optimizer step."""
         if not self._handed_over:
+            penalized = {name: term.parameters(pl_module).values() for name, term in self.regularizers.items()}
+            warn_of_double_decay([group for o in trainer.optimizers for group in o.param_groups], penalized)
             self._hooks = follow_steps(trainer, pl_module, self.regularizers.values(), ())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

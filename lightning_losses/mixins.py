@@ -458,6 +458,14 @@ class RegularizerMixin(HasObjective):
         }
         warn_of_double_decay([group for optimizer in optimizers for group in optimizer.param_groups], penalized)
 
+    def on_train_epoch_end(self) -> None:
+        """Log the share of exact zeros that each proximal penalty has reached."""
+        super().on_train_epoch_end()
+        proximal = {n: term for n, term in self.objective.regularizers.items() if isinstance(term, ProximalL1)}
+        self.log_dict(
+            {f"train/sparsity/{name}": term.sparsity(self) for name, term in proximal.items()}, sync_dist=True
+        )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what regularizers remember, such as the weights that training started from."""
         super().on_save_checkpoint(checkpoint)

@@ -311,5 +311,5 @@ def _check_shape(name: str, parameter: nn.Parameter) -> None:
     if hasattr(parameter, "ds_shape"):
         raise ValueError(
             f"parameter {name!r} is partitioned by DeepSpeed ZeRO-3, so that its role is lost: "
-            "use ZeRO-2 or FSDP2, or ask before wrapping"
+            "use FSDP2, or ask before wrapping"
         )

@@ -203,6 +203,14 @@ def test_constraints_hold_after_every_step() -> None:
         assert (layer.weight.norm(dim=1) <= 0.5 + 1e-6).all()
 
 
+def test_the_sparsity_of_a_proximal_penalty_is_reported() -> None:
+    module = Net(regularizer={"proximal_l1": 0.3})
+    logged = fit(module, loader(16), max_epochs=3).callback_metrics
+    kernels = torch.cat([module.net[0].weight.flatten(), module.net[2].weight.flatten()])
+    torch.testing.assert_close(logged["train/sparsity/proximal_l1"], (kernels == 0).float().mean())
+    assert logged["train/sparsity/proximal_l1"] > 0
+
+
 def test_penalties_on_outputs_belong_to_the_mean_over_the_window() -> None:
     penalty = {"activity": {"name": "activity_l2", "factor": 0.1, "where": "net.1"}}
     whole, split, by_hand = Net(regularizer=penalty), Net(regularizer=penalty), Net()
