@@ -1,6 +1,7 @@
 # Every target runs in a virtual environment, made when it is missing and renewed when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHMARKS := linear_loss mixin_overhead regularizers rings speed speed_binary
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
@@ -15,8 +16,10 @@ demo: .venv/installed ## the main job: two noisy rings, focal loss, L1 and L2, b
 test: .venv/installed ## all tests but the long ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m "not long"
 
-test-long: .venv/installed ## the long tests
+test-long: .venv/installed ## the long tests, and whether the tests notice mutants of functional/ (hours)
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m long
+	$(BIN)/pip install --quiet mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py
 
 test-lowest: .venv-lowest/installed ## all tests but the long ones, on the lowest versions allowed (downloads gigabytes)
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest $(PYTEST_OPTIONS) -m "not long"
@@ -33,7 +36,7 @@ notebooks: .venv/installed ## run the notebooks and keep their outputs in them
 	$(BIN)/python notebooks/build.py
 
 bench: .venv/installed ## run every benchmark
-	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 clean: ## remove what was built and installed; the runs in outputs/ stay
 	rm -rf .venv .venv-lowest build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

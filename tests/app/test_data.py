@@ -151,3 +151,8 @@ def test_ranks_share_the_rows_equally():
     assert not set(ranks[0]) & set(ranks[1])
     evaluated = [RowOrder(11, rank=rank, ranks=2).rows().tolist() for rank in range(2)]
     assert sorted(evaluated[0] + evaluated[1]) == list(range(11))
+
+
+def test_a_target_of_text_and_other_values_is_refused():
+    with pytest.raises(ValueError, match="column 'y' mixes text and other values, 'no' and True"):
+        read_target(pd.DataFrame({"y": pd.Series([True, "no"] * 20, dtype=object)}))

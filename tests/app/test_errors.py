@@ -97,6 +97,11 @@ CASES = {
         ["data.target=y", "loss=mse"],
         "loss=mse is for a regression",
     ),
+    "diverged": (
+        None,
+        ["optimizer=sgd", "optimizer.lr=1e10", "trainer.max_epochs=1", "callbacks=none"],
+        "the training loss is not finite",
+    ),
     "rare class": (
         {"x": NUMBERS, "y": ["a"] * 39 + ["b"]},
         ["data.target=y"],

@@ -96,7 +96,12 @@ def _classes(column: pd.Series[Any], task: Task, positive: str | None) -> tuple[
     """Return class indices and names, sorted; `positive` goes last."""
     if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
         column = column.astype(np.int64)  # whole numbers beside holes were read as floats
-    classes = sorted(column.unique())
+    values = column.unique()
+    if len({isinstance(value, str) for value in values}) > 1:
+        text = next(value for value in values if isinstance(value, str))
+        other = next(value for value in values if not isinstance(value, str))
+        raise ValueError(f"data.target: column {column.name!r} mixes text and other values, {text!r} and {other!r}")
+    classes = sorted(values)
     names = [str(value) for value in classes]
     if len(classes) == 1:
         raise ValueError(f"data.target: column {column.name!r} holds one class only, {names[0]!r}")

@@ -1,0 +1,300 @@
+"""Do the tests notice a wrong operator, number or argument in `lightning_losses/functional/`?
+
+mutmut's mutants, one at a time, each against the tests that reach the changed line until one fails. mutmut's own runner
+puts a switch into every function, on which `torch.compile(fullgraph=True)` breaks; here a mutant is new code for a
+function, put in place in a forked process when everything is imported and collected. Left out, besides what mutmut
+leaves out (decorated functions, annotations, what is not in a function): what a `raise` says, and strings with a space.
+Writes `results/mutation.json`; fails if fewer than 95 % are noticed.
+
+    python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import libcst as cst
+import pytest
+import torch
+from _pytest.runner import runtestprotocol
+from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+from mutmut.mutation.file_mutation import create_mutations
+
+import lightning_losses.functional
+
+SOURCE = Path(lightning_losses.functional.__file__).parent
+ROOT = Path(__file__).parent.parent
+RESULT = Path(__file__).parent / "results" / "mutation.json"
+FILES = (
+    "classification.py",
+    "_pipeline.py",
+    "_phi.py",
+    "_posterior.py",
+    "_prior.py",
+    "class_weights.py",
+    "logit_adjustment.py",
+    "regression.py",
+    "extra.py",
+)
+TESTS = (
+    "tests/functional",
+    "tests/losses",
+    "tests/test_reference_cases.py",
+    "tests/test_objective.py",
+    "lightning_losses/functional",
+    "lightning_losses/losses",
+)
+QUICK = "not compile and not ranks"  # the compiler's run takes seconds and runs no line of ours
+LEAST = 0.95
+SECONDS = 120  # for one mutant: tests that hang have noticed it
+
+
+class Mutant(NamedTuple):
+    """A change of one function, and the lines whose tests can notice it."""
+
+    file: str
+    function: str
+    line: int
+    change: str
+    lines: frozenset[int]
+    code: Callable[[], str]
+
+
+def mutants(file: str) -> list[Mutant]:
+    """Return the mutants of a file."""
+    path = SOURCE / file
+    module, mutations, _, _ = create_mutations(str(path), path.read_text())
+    metadata = MetadataWrapper(module, unsafe_skip_copy=True).resolve_many([PositionProvider, ParentNodeProvider])
+    position, parent = metadata[PositionProvider], metadata[ParentNodeProvider]
+
+    def above(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        while not isinstance(node, cst.Module):
+            yield node
+            node = parent[node]
+
+    result = []
+    for mutation in mutations:
+        node, function = mutation.original_node, mutation.contained_by_top_level_function
+        around = list(above(node))
+        if (
+            not isinstance(function, cst.FunctionDef)
+            or any(isinstance(n, cst.Raise) for n in around)
+            or _is_prose(node)
+        ):
+            continue
+        kinds = cst.SimpleStatementLine | cst.Param
+        statement = next((n for n in around if isinstance(n, kinds)), next(n for n in around if n in position))
+        span = position[function.body if isinstance(statement, cst.Param) else statement]
+        classes = [n.name.value for n in around if isinstance(n, cst.ClassDef)]
+        change = [" ".join(module.code_for_node(n).split()) for n in (node, mutation.mutated_node)]
+        result.append(
+            Mutant(
+                file,
+                ".".join([*classes, function.name.value]),
+                next(position[n].start.line for n in around if n in position),
+                " -> ".join(change),
+                frozenset(range(span.start.line, span.end.line + 1)),
+                lambda m=mutation: module.deep_replace(m.original_node, m.mutated_node).code,
+            )
+        )
+    return result
+
+
+def _is_prose(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.SimpleString) and " " in node.value
+
+
+def put_in_place(mutant: Mutant) -> None:
+    """Give the function its new code and defaults; whoever imported it has the same object."""
+    module = vars(sys.modules[f"lightning_losses.functional.{mutant.file.removesuffix('.py')}"])
+    changed = dict(module)
+    exec(compile(mutant.code(), str(SOURCE / mutant.file), "exec", dont_inherit=True), changed)
+    *owner, name = mutant.function.split(".")
+    old, new = ((vars(names[owner[0]]) if owner else names)[name] for names in (module, changed))
+    old, new = getattr(old, "__func__", old), getattr(new, "__func__", new)
+    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+
+
+def first_failure(items: Sequence[pytest.Item]) -> str | None:
+    for item, after in itertools.zip_longest(items, items[1:]):
+        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=after)):
+            return item.nodeid
+    return None
+
+
+def noticed_by(mutant: Mutant, items: Sequence[pytest.Item]) -> str | None:
+    signal.alarm(SECONDS)
+    try:
+        put_in_place(mutant)
+    except Exception as error:  # so does every import
+        return repr(error)
+    return first_failure(items)
+
+
+class Forked:
+    """Work in a forked process, whose result is pickled into a file."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        handle, name = tempfile.mkstemp()
+        self.path, self.pid = Path(name), os.fork()
+        if self.pid:
+            os.close(handle)
+            return
+        status = 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        try:
+            self.path.write_bytes(pickle.dumps(work()))
+        except BaseException:  # nothing may reach the parent's code
+            self.path.write_text(traceback.format_exc())
+            status = 1
+        finally:
+            os._exit(status)
+
+    def result(self, status: int) -> Any:
+        """Return what the work returned, or the name of the signal that ended it."""
+        content = self.path.read_bytes()
+        self.path.unlink()
+        if os.WIFSIGNALED(status):
+            return signal.Signals(os.WTERMSIG(status)).name
+        if status:
+            raise RuntimeError(content.decode())
+        return pickle.loads(content)
+
+
+class Test(NamedTuple):
+    """What a test takes and which lines it runs."""
+
+    seconds: float
+    lines: frozenset[tuple[str, int]]
+
+
+def run_all(items: Sequence[pytest.Item]) -> dict[str, Test]:
+    folder = str(SOURCE) + os.sep
+    lines: set[tuple[str, int]] = set()
+
+    def in_function(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            lines.add((frame.f_code.co_filename.removeprefix(folder), frame.f_lineno))
+        return in_function
+
+    def trace(frame: FrameType, *_: Any) -> Any:
+        return in_function if frame.f_code.co_filename.startswith(folder) else None
+
+    tests = {}
+    for item in items:
+        lines.clear()
+        start = time.perf_counter()
+        sys.settrace(trace)
+        failed = first_failure([item])
+        sys.settrace(None)
+        if failed:
+            raise RuntimeError(f"{failed} fails without a mutant")
+        tests[item.nodeid] = Test(time.perf_counter() - start, frozenset(lines))
+    return tests
+
+
+def in_turns(items: Sequence[pytest.Item], tests: dict[str, Test]) -> list[pytest.Item]:
+    """Return the items in an order in which every test function has its quickest case early."""
+    turn: Counter[str] = Counter()
+    keys = {}
+    for item in sorted(items, key=lambda item: tests[item.nodeid].seconds):
+        function = item.nodeid.partition("[")[0]
+        keys[item] = turn[function]
+        turn[function] += 1
+    return sorted(keys, key=keys.__getitem__)
+
+
+class Mutation:
+    """The plugin that runs the mutants in the place of the tests."""
+
+    def __init__(self, files: Sequence[str], jobs: int, minutes: float) -> None:
+        self.jobs, self.minutes = jobs, minutes
+        self.mutants = [mutant for file in files for mutant in mutants(file)]
+        random.Random(0).shuffle(self.mutants)  # a run that is cut short has tried a fair sample
+        self.killers: dict[Mutant, str | None] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        torch.set_num_threads(1)
+        end = time.monotonic() + 60 * self.minutes
+        work = Forked(lambda: run_all(session.items))
+        tests = work.result(os.waitpid(work.pid, 0)[1])
+        items = in_turns(session.items, tests)
+        running: dict[int, tuple[Mutant, Forked]] = {}
+        for mutant in self.mutants:
+            if len(running) == self.jobs:
+                self.collect(running)
+            if time.monotonic() > end:
+                break
+            reached = {(mutant.file, line) for line in mutant.lines}
+            chosen = [item for item in items if tests[item.nodeid].lines & reached]
+            work = Forked(lambda mutant=mutant, chosen=chosen: noticed_by(mutant, chosen))
+            running[work.pid] = mutant, work
+        while running:
+            self.collect(running)
+        return True
+
+    def collect(self, running: dict[int, tuple[Mutant, Forked]]) -> None:
+        pid, status = os.wait()
+        mutant, work = running.pop(pid)
+        self.killers[mutant] = work.result(status)
+        if self.killers[mutant] is None:
+            print(f"survived: {mutant.file}:{mutant.line}: {mutant.function}: {mutant.change}", flush=True)
+
+    def summary(self) -> dict[str, Any]:
+        made = Counter(mutant.file for mutant in self.mutants)
+        killed = Counter(mutant.file for mutant, killer in self.killers.items() if killer)
+        survivors = sorted(mutant for mutant, killer in self.killers.items() if not killer)
+        survived = Counter(mutant.file for mutant in survivors)
+        return {
+            "mutmut": version("mutmut"),
+            "torch": version("torch"),
+            "files": {
+                file: {
+                    "mutants": n,
+                    "killed": killed[file],
+                    "survived": survived[file],
+                    "not tried": n - killed[file] - survived[file],
+                }
+                for file, n in made.items()
+            },
+            "killed": sum(killed.values()) / max(len(self.killers), 1),
+            "survivors": [f"{m.file}:{m.line}: {m.function}: {m.change}" for m in survivors],
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", default=FILES)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--minutes", type=float, default=120, help="start no mutant after that; the rest is not tried")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    mutation = Mutation(arguments.files, arguments.jobs, arguments.minutes)
+    status = pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not long", "-k", QUICK, *TESTS], plugins=[mutation])
+    if status:
+        sys.exit(status)
+    summary = mutation.summary()
+    arguments.out.write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps({key: value for key, value in summary.items() if key != "survivors"}, indent=2))
+    sys.exit(summary["killed"] < LEAST)
+
+
+if __name__ == "__main__":
+    main()
