@@ -149,6 +149,9 @@ class HasObjective(_Base):
 
         Args:
             optimizer: The optimizer that is about to step.
+
+        Raises:
+            ValueError: LBFGS accumulates gradients, or a GradScaler would unscale them after this.
         """
         self._ll_check_optimizer(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -251,6 +254,10 @@ class LossMixin(HasObjective):
         log_template: How logged values are named, from `stage` and `name`.
         *args: For the next base.
         **kwargs: For the next base.
+
+    Raises:
+        ValueError: A name is unknown, the loss reduces otherwise than to the mean, or it cannot be `exact`.
+        TypeError: The loss takes no such argument.
 
     Example:
         >>> from lightning.pytorch import LightningModule
