@@ -62,7 +62,7 @@ TESTS = (
 )
 QUICK = "not compile and not ranks"  # the compiler's run takes seconds and runs no line of ours
 LEAST = 0.95
-SECONDS = 120  # for one mutant: tests that hang have noticed it
+SECONDS = 120  # of processor time for one mutant, whatever else runs: tests that hang have noticed it
 
 
 class Mutant(NamedTuple):
@@ -139,7 +139,7 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
 
 
 def noticed_by(mutant: Mutant, items: Sequence[pytest.Item]) -> str | None:
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         put_in_place(mutant)
     except Exception as error:  # so does every import
