@@ -1,7 +1,7 @@
 # Every target runs in a virtual environment, made when it is missing and renewed when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHMARKS := linear_loss mixin_overhead regularizers rings speed speed_binary
+BENCHMARKS := growth linear_loss mixin_overhead regularizers rings speed speed_binary startup
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
@@ -35,11 +35,13 @@ docs: .venv/installed ## build the pages into site/; a warning is an error
 notebooks: .venv/installed ## run the notebooks and keep their outputs in them
 	$(BIN)/python notebooks/build.py
 
-bench: .venv/installed ## run every benchmark
+bench: .venv/installed .venv-peers/installed ## run every benchmark, beside other libraries too (a quiet machine, an hour)
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+	.venv-peers/bin/python benchmarks/peers.py
+	$(BIN)/python benchmarks/results.py
 
 clean: ## remove what was built and installed; the runs in outputs/ stay
-	rm -rf .venv .venv-lowest build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .venv/installed: constraints.txt
 .venv-lowest/installed: constraints-lowest.txt
@@ -47,4 +49,9 @@ clean: ## remove what was built and installed; the runs in outputs/ stay
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --upgrade-deps $(@D)
 	$(@D)/bin/pip install --constraint $(filter constraints%,$^) --editable '.[dev]'
+	@touch $@
+
+.venv-peers/installed: pyproject.toml constraints.txt benchmarks/peers.txt
+	$(PYTHON) -m venv --upgrade-deps $(@D)
+	$(@D)/bin/pip install --constraint constraints.txt --editable . --requirement benchmarks/peers.txt
 	@touch $@
