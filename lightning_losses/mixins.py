@@ -19,7 +19,7 @@ from lightning_losses._mapping import plain
 from lightning_losses.constraints import Constraint, build_constraints
 from lightning_losses.epoch_means import EpochMeans
 from lightning_losses.gradient_window import GradientWindow, add_penalties_
-from lightning_losses.losses import GHMLoss, Prediction
+from lightning_losses.losses import Prediction
 from lightning_losses.losses.registry import LossSpec, loss_spec
 from lightning_losses.objective import Objective, Terms, mean_loss
 from lightning_losses.optimizers import (
@@ -360,10 +360,8 @@ class LossMixin(HasObjective):
         own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
         if isinstance(getattr(self.objective.loss, "function", None), nn.modules.loss._Loss):
             own = {}  # torch's criteria hold constants only, which the configuration gives
-        running = self.objective.loss.running_state() if isinstance(self.objective.loss, GHMLoss) else {}
-        if own or running:
-            state = {"kind": self._ll_loss_kind(), "weights": own, "running": running}
-            checkpoint.setdefault(_STATE_KEY, {})["loss"] = state
+        if own:
+            checkpoint.setdefault(_STATE_KEY, {})["loss"] = {"kind": self._ll_loss_kind(), "weights": own}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what the loss has learned or counted; another loss starts anew."""
@@ -375,8 +373,6 @@ class LossMixin(HasObjective):
         same = same and {name: value.shape for name, value in saved["weights"].items()} == shapes
         if "state_dict" in checkpoint:  # a sharded checkpoint keeps its weights elsewhere
             checkpoint["state_dict"] |= saved["weights"] if same else fresh
-        if same and isinstance(self.objective.loss, GHMLoss):
-            self.objective.loss.load_running_state(saved["running"])
 
     def _ll_loss_kind(self) -> str:
         return type(getattr(self.objective.loss, "function", self.objective.loss)).__name__

@@ -542,7 +542,7 @@ class GradientHarmonizing(Extra):
         rows = row_loss(CrossEntropy(), settings, factors._replace(constant=None), scores, target)
         index, used = self._bin(settings, scores, target)
         batch = self._count(index, used)
-        number = batch if factors.constant is None else factors.constant
+        number = batch if factors.constant is None else factors.constant.where(factors.constant.any(), batch)
         per_bin = used.sum() / ((batch > 0).sum().clamp_min(1) * number.clamp_min(1))
         return RowLoss(rows.loss * per_bin.to(rows.loss)[index], rows.weight)
 

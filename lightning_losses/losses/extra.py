@@ -143,7 +143,8 @@ class GHMLoss(ClassificationLoss):
     Args:
         bins: Number of bins of the gradient norm, at least 1.
         momentum: Share of the old in the running number of elements of each bin, in [0, 1); 0: this batch alone. Only
-            batches in training mode count; with several processes each counts its own.
+            batches in training mode count. The number is a buffer that is saved; several processes treat it as they
+            treat those of batch norm.
         **options: See `Options`.
 
     Raises:
@@ -164,19 +165,13 @@ class GHMLoss(ClassificationLoss):
         if in_interval("momentum", momentum, 0, 1) == 1:
             raise ValueError("momentum must be below 1, or no batch would count")
         self.momentum = float(momentum)
+        if momentum:  # saved, unlike constants: it is what training has found
+            self.register_buffer("class_constant", torch.zeros(bins))
 
     def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
         """Count the batch if it is one of the training, then return its rows."""
-        if self.momentum and self.training:
+        old = self.class_constant
+        if old is not None and self.training:
             batch = self.phi.count(self.settings, input, target)
-            old = self.class_constant
-            self.class_constant = batch if old is None else torch.lerp(batch, old, self.momentum)
+            self.class_constant = torch.lerp(batch, old.to(batch), self.momentum).where(old.any(), batch)
         return super().rows(input, target, sample_weight)
-
-    def running_state(self) -> dict[str, Tensor]:
-        """Return what training has changed, for a checkpoint."""
-        return {} if self.class_constant is None else {"count": self.class_constant}
-
-    def load_running_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `running_state` returned."""
-        self.class_constant = state.get("count")

@@ -243,18 +243,21 @@ def test_ghm() -> None:
     assert mean.item() == pytest.approx(ghm(z, y).mean(), rel=1e-6)
 
 
-def test_ghm_averages_over_training_batches() -> None:
-    loss = ll.GHMLoss(bins=2, momentum=0.75)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_ghm_averages_over_training_batches(dtype: torch.dtype) -> None:
+    loss = ll.GHMLoss(bins=2, momentum=0.75).to(dtype)
     easy, hard, label = torch.full((8,), 4.0), torch.full((8,), -4.0), torch.ones(8)
-    loss(easy, label)
+    torch.testing.assert_close(loss.eval()(easy, label), ll.GHMLoss(bins=2)(easy, label))  # nothing counted yet
+    loss.train()(easy, label)
     loss(hard, label)
-    assert loss.running_state()["count"].tolist() == [6.0, 2.0]
-    loss.eval()(hard, label)
-    assert loss.running_state()["count"].tolist() == [6.0, 2.0]
+    # 0.75 * [8, 0] + 0.25 * [0, 8]; the hard ones then have N / (bins in use * 2) times the cross entropy
+    assert loss.class_constant.tolist() == [6.0, 2.0]
+    torch.testing.assert_close(loss.eval()(hard, label), 8 / 2 * F.softplus(torch.tensor(4.0)))
+    assert loss.class_constant.tolist() == [6.0, 2.0]
     other = ll.GHMLoss(bins=2, momentum=0.75).eval()
-    other.load_running_state(loss.running_state())
+    other.load_state_dict(loss.state_dict())
     assert torch.equal(other(hard, label), loss(hard, label))
-    assert loss.state_dict() == {}
+    assert ll.GHMLoss().state_dict() == {}
 
 
 @pytest.mark.parametrize("name", ["nce", "nfl"])
