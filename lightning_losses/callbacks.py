@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_losses._validation import positive
-from lightning_losses.constraints import Constraint, build_constraints
+from lightning_losses.after_step import follow_steps
+from lightning_losses.constraints import build_constraints
 from lightning_losses.gradient_window import add_penalties_
-from lightning_losses.mixins import HasObjective, apply_after_step
+from lightning_losses.mixins import HasObjective
 from lightning_losses.objective import Objective
 from lightning_losses.param_groups import warn_of_double_decay
-from lightning_losses.regularizers import L2SP, ParameterRegularizer, Regularizer, build_regularizers
+from lightning_losses.regularizers import L2SP, ParameterRegularizer, build_regularizers
 
 
 class Regularizers(Callback):
@@ -59,7 +60,7 @@ class Regularizers(Callback):
         if not self._handed_over:
             penalized = {name: term.parameters(pl_module).values() for name, term in self.regularizers.items()}
             warn_of_double_decay([group for o in trainer.optimizers for group in o.param_groups], penalized)
-            self._hooks = follow_steps(trainer, pl_module, self.regularizers.values(), ())
+            self._hooks = follow_steps(trainer.optimizers, pl_module, self.regularizers.values(), ())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Follow the optimizers no longer."""
@@ -85,20 +86,6 @@ class Regularizers(Callback):
                 term.load_state_dict(state)
 
 
-def follow_steps(
-    trainer: Trainer,
-    module: LightningModule,
-    regularizers: Iterable[Regularizer],
-    constraints: Iterable[Constraint],
-) -> list[RemovableHandle]:
-    """Let thresholds and projections follow each step of each optimizer; return what stops that."""
-
-    def after_step(optimizer: Optimizer, *_: Any) -> None:
-        apply_after_step(module, optimizer, regularizers, constraints)
-
-    return [optimizer.register_step_post_hook(after_step) for optimizer in trainer.optimizers]
-
-
 class Constraints(Callback):
     """Projects parameters of any LightningModule after each optimizer step.
 
@@ -119,7 +106,7 @@ class Constraints(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let projections follow each optimizer step."""
-        self._hooks = follow_steps(trainer, pl_module, (), self.constraints.values())
+        self._hooks = follow_steps(trainer.optimizers, pl_module, (), self.constraints.values())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Follow the optimizers no longer."""

@@ -23,6 +23,7 @@ LEVELS = {
     "optimizers": 2,
     "param_groups": 2,
     "regularizers": 2,
+    "after_step": 3,
     "epoch_means": 3,
     "gradient_window": 3,
     "objective": 3,

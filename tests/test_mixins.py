@@ -287,12 +287,18 @@ def test_the_mixin_must_stand_first() -> None:
         type("Wrong", (LightningModule, ll.ObjectiveMixin), {})
 
 
-def test_a_base_whose_step_would_never_run_is_refused() -> None:
-    class Base(LightningModule):
-        def training_step(self, batch: Any, batch_idx: int) -> None: ...
+@pytest.mark.parametrize("method", ["training_step", "validation_step", "predict_step", "configure_optimizers"])
+def test_a_base_whose_method_would_never_run_is_refused(method: str) -> None:
+    base = type("Base", (LightningModule,), {method: lambda *_: None})
+    with pytest.raises(TypeError, match=rf"Base\.{method} would never run"):
+        type("Wrong", (ll.ObjectiveMixin, base), {})
 
-    with pytest.raises(TypeError, match=r"Base\.training_step would never run"):
-        type("Wrong", (ll.ObjectiveMixin, Base), {})
+
+def test_a_base_may_bring_what_no_mixin_replaces() -> None:
+    own = {"training_step": lambda *_: None, "configure_optimizers": lambda *_: None}
+    base = type("Base", (LightningModule,), own)
+    type("Chooses", (ll.ObjectiveMixin, base), own)
+    type("KeepsIts", (ll.RegularizerMixin, base), {})
 
 
 def test_a_name_clash_is_refused() -> None:

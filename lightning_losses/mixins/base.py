@@ -1,0 +1,171 @@
+"""What all mixins with an objective share: the gradient of a step, completed before the optimizer takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from lightning_losses._mapping import plain
+from lightning_losses.after_step import follow_steps
+from lightning_losses.constraints import Constraint
+from lightning_losses.gradient_window import GradientWindow, add_penalties_
+from lightning_losses.mixins._order import Ordered
+from lightning_losses.objective import Objective, Terms
+
+STATE_KEY = "lightning_losses"  # under which a checkpoint keeps what is not among its weights
+
+
+def remember(module: Any, **specs: Any) -> None:
+    """Keep the configuration as plain hyper-parameters; an object that has no plain form is left out."""
+    module.save_hyperparameters({name: plain(spec) for name, spec in specs.items() if _has_plain_form(spec)})
+
+
+def _has_plain_form(spec: Any) -> bool:
+    if isinstance(spec, Mapping):
+        return all(value is None or _has_plain_form(value) for value in spec.values())
+    return spec is not None and (hasattr(spec, "spec") or not callable(spec))
+
+
+class HasObjective(Ordered):
+    """The one public attribute, `objective`, and the hooks around an optimizer step."""
+
+    objective: Objective
+    _ll_penalties: dict[str, Tensor] | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if any("objective" in vars(base) for base in type(self).__mro__):
+            raise TypeError(f"{type(self).__name__}.objective hides the mixin's own `objective`: rename it")
+        super().__init__(*args, **kwargs)
+        self.objective = Objective()
+        self._ll_hooks: list[RemovableHandle] = []
+        self._ll_constraints: dict[str, Constraint] = {}
+        self._ll_reset()
+        self._ll_watch: Callable[[Any, Objective], None] | None = None
+
+    def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
+        """Return the terms at one batch, for a training step of one's own.
+
+        Args:
+            input: What the network returns.
+            target: What it should return.
+            sample_weight: Weight of each row, `(N,)`.
+
+        Returns:
+            The terms; differentiate `.total`. Penalties are values only: their gradient is added once, at the
+            optimizer step.
+        """
+        return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
+
+    def setup(self, stage: str) -> None:
+        """Start anew, and let the penalties look at the module, which is complete now."""
+        super().setup(stage)
+        self._ll_reset()
+        if stage != "predict":
+            self.objective.bind(self)
+
+    def teardown(self, stage: str) -> None:
+        """Watch no layers any more."""
+        super().teardown(stage)
+        self._ll_reset()
+        self.objective.unbind()
+
+    def finish_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Complete the gradients of a step: the mean over the window, and the penalties.
+
+        Called by the hook before an optimizer step; with manual optimization call it before clipping.
+
+        Args:
+            optimizer: The optimizer that is about to step.
+
+        Raises:
+            ValueError: LBFGS accumulates gradients, or a GradScaler would unscale them after this.
+        """
+        self._ll_check_optimizer(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        divided_by = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        self._ll_window.finish(parameters, divided_by, lambda weight: self._ll_reduce(weight, "sum"))
+        if self._ll_watch is not None:
+            self._ll_watch(self, self.objective)
+        add_penalties_(self, self.objective.parameter_regularizers, optimizer)
+        self._ll_penalties = None
+        self._ll_finished.add(_identity(optimizer))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Complete the gradients, before the trainer clips them."""
+        super().on_before_optimizer_step(optimizer)
+        if _identity(optimizer) not in self._ll_hooked:
+            self._ll_hooked.add(_identity(optimizer))
+            terms = self.objective.regularizers.values(), self._ll_constraints.values()
+            self._ll_hooks += follow_steps([optimizer], self, *terms)
+        if _identity(optimizer) not in self._ll_finished:
+            self.finish_gradients(optimizer)
+        self._ll_finished.discard(_identity(optimizer))
+        self._ll_step_seen = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+        """Look whether an optimizer steps in this batch, and forget what forwards outside training have shown."""
+        self.objective.forget_outputs()
+        self._ll_step_before, self._ll_step_seen = self.trainer.global_step, False
+        return super().on_train_batch_start(batch, batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Check that no optimizer has stepped on gradients that are not complete."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        needed = self._ll_window.is_open or self.objective.parameter_regularizers or self._ll_constraints
+        if needed and not self._ll_step_seen and self.trainer.global_step != self._ll_step_before:
+            raise RuntimeError(
+                f"{type(self).__name__}.on_before_optimizer_step must call super().on_before_optimizer_step(optimizer)"
+                ": the optimizer has stepped without the mean and the penalties that the mixin adds there"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the hyper-parameters plain data, which loads with `weights_only=True`."""
+        super().on_save_checkpoint(checkpoint)
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if key in checkpoint:
+                checkpoint[key] = plain(checkpoint[key])
+
+    def _ll_reset(self) -> None:
+        """Forget a run, which may have ended in the middle of a window."""
+        self._ll_window = GradientWindow()
+        self._ll_penalties = None
+        self._ll_finished: set[int] = set()
+        self._ll_hooked: set[int] = set()
+        self._ll_step_before, self._ll_step_seen = 0, False
+        for hook in self._ll_hooks:
+            hook.remove()
+        self._ll_hooks = []
+
+    def _ll_check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse where gradients cannot be completed before the step."""
+        if self.trainer.accumulate_grad_batches > 1 and isinstance(optimizer, torch.optim.LBFGS):
+            raise ValueError("LBFGS evaluates a step several times and cannot accumulate: accumulate_grad_batches=1")
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ValueError(
+                "a fused optimizer unscales float16 gradients by itself, too late for penalties: fused=False"
+            )
+        if scaler is not None and not self.automatic_optimization:
+            raise ValueError("with 16-mixed and manual optimization the gradients are still scaled: use bf16-mixed")
+
+    def _ll_reduce(self, value: Tensor, operation: str) -> Tensor:
+        # some strategies reduce in place
+        reduced: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op=operation)
+        return reduced
+
+    def _ll_penalty_values(self) -> dict[str, Tensor]:
+        if self._ll_penalties is None or self._trainer is None:
+            if not self.objective.is_bound:
+                self.objective.bind(self)
+            with torch.no_grad():
+                self._ll_penalties = self.objective.penalties()
+        return self._ll_penalties
+
+
+def _identity(optimizer: torch.optim.Optimizer) -> int:
+    """The same for an optimizer and for the trainer's wrapper around it."""
+    return id(getattr(optimizer, "optimizer", optimizer))
