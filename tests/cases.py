@@ -1,4 +1,4 @@
-"""The table that all tests of the losses run over: what is listed is tested, with these arguments, in these tasks."""
+"""The table that all tests of the losses run over: what is listed is tested, in each of its tasks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import lightning_losses as ll
+from lightning_losses.functional._pipeline import TASKS
 from tests import oracles
 
 
@@ -19,18 +20,16 @@ class Case(NamedTuple):
         oracle: What to compare with.
         worst: Slope and offset of the line that the loss tends to as `-log p` grows, at its default arguments.
         variants: The hyper-parameters that it is tried with.
-        tasks: What it is for.
     """
 
     oracle: oracles.Loss
     worst: tuple[float, float]
     variants: tuple[dict[str, Any], ...] = ({},)
-    tasks: tuple[str, ...] = ("multiclass", "binary", "multilabel")
 
 
 CASES: dict[str, Case] = {
     "ce": Case(oracles.cross_entropy, (1, 0)),
-    "bce": Case(oracles.cross_entropy, (1, 0), tasks=("binary", "multilabel")),
+    "bce": Case(oracles.cross_entropy, (1, 0)),
     "focal": Case(oracles.focal, (1, 0), ({}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 1.0}, {"gamma": 3.5})),
     "sce": Case(
         oracles.symmetric_cross_entropy,
@@ -40,7 +39,7 @@ CASES: dict[str, Case] = {
     "rce": Case(oracles.reverse_cross_entropy, (0, 9.210340372), ({}, {"label_floor": 1e-2})),
     "gce": Case(oracles.generalized_cross_entropy, (0, 1 / 0.7), ({}, {"q": 0.2}, {"q": 1.0})),
     "prob_mae": Case(oracles.probability_mae, (0, 2)),
-    "poly1": Case(oracles.poly1, (1, 1), ({}, {"epsilon": -1.0}, {"epsilon": 2.0})),
+    "poly1": Case(oracles.poly1, (1, 1), ({}, {"epsilon": -1.0}, {"epsilon": -0.5}, {"epsilon": 2.0})),
     "taylor_ce": Case(oracles.taylor_cross_entropy, (0, 1.5), ({}, {"order": 1}, {"order": 6})),
 }
 
@@ -61,31 +60,65 @@ REGRESSION: dict[str, RegressionCase] = {
     "quantile": RegressionCase(oracles.quantile, ({}, {"q": 0.9})),
 }
 
-# Losses of another form, which have tests of their own, with the arguments that they need for three classes.
-EXTRA: dict[str, dict[str, Any]] = {
-    "adaptive_log_softmax": {"in_features": 4, "n_classes": 3, "cutoffs": [1]},
-    "asymmetric": {},
-    "balanced_softmax": {"class_counts": [60, 30, 10]},
-    "bi_tempered": {},
-    "combined": {"terms": {"nce": 1.0, "rce": 0.1}},
-    "cosine_similarity": {},
-    "forward_correction": {"transition": [[0.8, 0.1, 0.1], [0.0, 1.0, 0.0], [0.3, 0.1, 0.6]]},
-    "ghm": {},
-    "hinge": {},
-    "kl_div": {},
-    "ldam": {"class_counts": [60, 30, 10]},
-    "logit_adjusted": {"prior": [0.6, 0.3, 0.1]},
-    "mape": {},
-    "nce": {},
-    "nfl": {},
-    "nll": {},
+# Losses of another form, whose values have tests of their own.
+EXTRA = {
+    "adaptive_log_softmax",
+    "asymmetric",
+    "balanced_softmax",
+    "bi_tempered",
+    "combined",
+    "cosine_similarity",
+    "forward_correction",
+    "ghm",
+    "hinge",
+    "kl_div",
+    "ldam",
+    "logit_adjusted",
+    "mape",
+    "nce",
+    "nfl",
+    "nll",
 }
 
-NAMES = [name for name in ll.list_losses() if name in CASES]
-BY_TASK = [(name, task) for name in NAMES for task in CASES[name].tasks]
-VARIANTS = [(name, arguments) for name in NAMES for arguments in CASES[name].variants]
-VARIANTS_BY_TASK = [(*variant, task) for variant in VARIANTS for task in CASES[variant[0]].tasks]
+
+def needed(name: str, task: str = "multiclass", classes: int = 4) -> dict[str, Any]:
+    """Return the arguments that a loss cannot do without, for so many classes or labels."""
+    counts = [60, 30, 10, 5, 2][: 2 if task == "binary" else classes]
+    prior = (torch.tensor(counts) / sum(counts)).tolist()
+    transition = 0.7 * torch.eye(classes) + 0.3 * torch.ones(classes, classes) / classes
+    return {
+        "adaptive_log_softmax": {"in_features": classes, "n_classes": classes, "cutoffs": [1], "div_value": 1.0},
+        "balanced_softmax": {"class_counts": [[7, n] for n in counts] if task == "multilabel" else counts},
+        "combined": {"terms": {"ce": 1.0, "rce": 0.1}},
+        "forward_correction": {"transition": transition.tolist()},
+        "ldam": {"class_counts": counts},
+        "logit_adjusted": {"prior": prior},
+    }.get(name, {})
+
+
+def tasks(name: str) -> list[str]:
+    """Return the tasks that a loss is for, the one it takes if none is given first."""
+    default = ll.get_loss(name, **needed(name)).task
+    return [default, *(task for task in TASKS if ll.SUPPORT[name][task] is True and task != default)]
+
+
+def is_phi(name: str) -> bool:
+    """Return whether a loss is a function of the log-likelihood of the true class and nothing else."""
+    return not needed(name) and hasattr(getattr(ll.get_loss(name), "phi", None), "log_slope")
+
+
+# Every listed loss of the family, those without an oracle included.
+NAMES = [name for name in ll.list_losses() if is_phi(name)]
+BY_TASK = [(name, task) for name in NAMES for task in tasks(name)]
+VARIANTS = [(name, arguments) for name in NAMES for arguments in (CASES[name].variants if name in CASES else ({},))]
+VARIANTS_BY_TASK = [(*variant, task) for variant in VARIANTS for task in tasks(variant[0])]
 MULTICLASS = [name for name, task in BY_TASK if task == "multiclass"]
+CLASSIFICATION = [
+    (name, task)
+    for name in ll.list_losses()
+    if isinstance(ll.get_loss(name, **needed(name)), ll.losses.ClassificationLoss)
+    for task in tasks(name)
+]
 
 REGRESSION_NAMES = [name for name in ll.list_losses() if name in REGRESSION]
 REGRESSION_VARIANTS = [(name, arguments) for name in REGRESSION_NAMES for arguments in REGRESSION[name].variants]

@@ -153,7 +153,7 @@ Formula: TypeAlias = Phi | Extra
 def check_support(owner: str, formula: Formula, options: Mapping[str, Any]) -> None:
     """Raise a ValueError with the reason if `options` hold a task or an option that the loss refuses."""
     unsupported: Mapping[str, str] = getattr(formula, "unsupported", {})
-    for name in (options.get("task", "multiclass"), *options):
+    for name in (options.get("task"), *options):
         if name in unsupported and options.get(name, True) != getattr(Settings, name, None):
             raise ValueError(f"{owner} does not take {name}: {unsupported[name]}")
 
@@ -345,7 +345,7 @@ def warn_if_probabilities(settings: Settings, input: Tensor) -> None:
     """Warn if what should be logits are probabilities: in [0, 1] with a sum of 1 over at least two classes."""
     if settings.task != "multiclass" or not settings.from_logits or not input.dim() or not input.numel():
         return
-    sums = input.detach().sum(dim=min(input.dim() - 1, 1), dtype=torch.float64)
+    sums = input.detach().sum(dim=min(input.dim() - 1, 1))
     tolerance = 4 * torch.finfo(input.dtype).eps
     if bool(((input >= 0) & (input <= 1)).all()) and bool(((sums - 1).abs() <= tolerance).all()):
         warnings.warn(
@@ -388,8 +388,7 @@ def expected_rows(
     if target.shape != scores.shape:
         weight = _index_weight(settings, factors, index, weight)
     share = _smooth(settings, share)
-    by_class = _product(factors.weight, factors.alpha)
-    coefficient = share if by_class is None else share * by_class
+    coefficient = share if factors.weight is None else share * factors.weight
     table = class_losses(matrix.where(used.unsqueeze(1), 0))
     loss = (coefficient * table).where((coefficient > 0) & used.unsqueeze(1), 0).sum(dim=1)
     return RowLoss(_nan_where(bad, loss).reshape(shape), weight.reshape(shape))
@@ -530,7 +529,7 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
 
 
 def _element_target(settings: Settings, target: Tensor) -> _Target:
-    if target.numel() and target.dtype != torch.bool and not target.is_complex() and may_look(target):
+    if target.numel() and not target.is_complex() and may_look(target):
         low, high = (end.item() for end in target.aminmax())
         if low >= 0 and high <= 1 and not low <= settings.ignore_index <= high:
             return _Target(target, None, None)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -43,10 +43,11 @@ LOGITS_ONLY = {"from_logits": "it is defined on logits"}
 
 def _constant(argument: str, factors: ClassFactors, shape: tuple[int, ...]) -> Tensor:
     """Return what the loss knows of the classes, or raise a ValueError if it is for another number of them."""
-    constant = factors.constant
-    if constant is None or constant.shape != shape:
-        given = None if constant is None else tuple(constant.shape)
-        raise ValueError(f"{argument} must have shape {tuple(shape)} for input of {shape[0]} classes, got {given}")
+    constant = cast("Tensor", factors.constant)  # who makes the loss gives one
+    if constant.shape != shape:
+        raise ValueError(
+            f"{argument} must have shape {tuple(shape)} for input of {shape[0]} classes, got {tuple(constant.shape)}"
+        )
     return constant
 
 
@@ -63,8 +64,7 @@ class Normalized(Extra):
         """Return the rows of `phi`, each divided by what all classes together would have cost."""
         rows = row_loss(self.phi, settings, factors, scores, target)
         classes, uniform = _uniform_target(settings, scores, target)
-        plain = replace(settings, label_smoothing=0.0)
-        everything = classes * row_loss(self.phi, plain, ClassFactors(), scores, uniform).loss
+        everything = classes * row_loss(self.phi, settings, ClassFactors(), scores, uniform).loss
         return RowLoss(rows.loss / everything.where(everything != 0, 1), rows.weight)
 
 
@@ -233,7 +233,7 @@ class Asymmetric(Extra):
         finite_non_negative("gamma_positive", self.gamma_positive)
         finite_non_negative("gamma_negative", self.gamma_negative)
         if in_interval("margin", self.margin, 0, 1) == 1:
-            raise ValueError("margin must be below 1, or no negative would count")
+            raise ValueError(f"margin must be below 1, or no negative would count, got {self.margin!r}")
 
     def rows(self, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
         """Return the positive rows and the negative rows, added."""
@@ -261,7 +261,7 @@ class MarginFocal(Phi):
         tiny = torch.finfo(log_p.dtype).tiny
         miss = self._miss(log_p)
         some = miss.clamp_min(tiny)
-        per_miss = torch.where(miss > tiny, -torch.log1p(-some) / some, 1)
+        per_miss = -torch.log1p(-some) / some  # tends to 1 as q tends to 1
         log_slope = log_p + torch.xlogy(self.gamma, some) + (1 / (1 - miss) + self.gamma * per_miss).log()
         return log_slope.where(miss > 0, -math.inf)
 
@@ -555,7 +555,7 @@ class GradientHarmonizing(Extra):
         used = target != settings.ignore_index
         p = scores.detach().sigmoid() if settings.from_logits else scores.detach()
         norm = (p - target).abs().where(used, 0).nan_to_num()
-        return (norm * self.bins).long().clamp(0, self.bins - 1), used
+        return (norm * self.bins).long().clamp_max(self.bins - 1), used
 
     def _count(self, index: Tensor, used: Tensor) -> Tensor:
         zero = torch.zeros(self.bins, device=index.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from lightning_losses._validation import choice, in_interval, positive
+from lightning_losses._validation import choice, in_interval, positive, unknown_arguments
 from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss, check_values, reduce, weigh
 
 Difference = Callable[[Tensor, Tensor], Tensor]
@@ -54,13 +54,19 @@ def element_loss(
         raise ValueError(f"target must have the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}")
     dtype = torch.promote_types(input.dtype, torch.float32)
     loss = elementwise(input.to(dtype), target.to(dtype))
-    rows = RowLoss(loss, torch.ones_like(loss, requires_grad=False))
+    rows = RowLoss(loss, torch.ones_like(loss))
     return rows if sample_weight is None else weigh(rows, sample_weight)
+
+
+def reduction_of(options: RegressionOptions) -> Reduction:
+    """Return the checked reduction, or raise a TypeError if there is an unknown option beside it."""
+    unknown_arguments("the loss", options, tuple(RegressionOptions.__annotations__))
+    return choice("reduction", options.get("reduction", "mean"), REDUCTIONS)
 
 
 def compute(elementwise: Difference, input: Tensor, target: Tensor, options: RegressionOptions) -> Tensor:
     """Return the reduced loss."""
-    reduction = choice("reduction", options.get("reduction", "mean"), REDUCTIONS)
+    reduction = reduction_of(options)
     return reduce(element_loss(elementwise, input, target, options.get("sample_weight")), reduction)
 
 
@@ -250,7 +256,7 @@ def pinball(q: float) -> Difference:
     """Return the elementwise value of `quantile_loss`."""
     in_interval("q", q, 0, 1)
     if q in (0, 1):
-        raise ValueError(f"q must lie between 0 and 1, got {q!r}: the extremes of the targets are no quantiles")
+        raise ValueError(f"q must lie between 0 and 1, as the extremes of the targets are no quantiles, got {q!r}")
     return partial(_pinball, q=q)
 
 
@@ -336,7 +342,7 @@ def kl_div_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, red
     rows = element_loss(partial(F.kl_div, reduction="none"), input, target, sample_weight)
     if reduction != "batchmean":
         return rows
-    return RowLoss(rows.loss, rows.weight * ((len(input) if input.dim() > 1 else 1) / max(input.numel(), 1)))
+    return RowLoss(rows.loss, rows.weight / input.shape[min(input.dim() - 1, 1) :].numel())
 
 
 def kl_div_loss(
@@ -382,7 +388,7 @@ def cosine_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, dim
         raise ValueError(f"target must have the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}")
     dtype = torch.promote_types(input.dtype, torch.float32)
     loss = 1 - F.cosine_similarity(input.to(dtype), target.to(dtype), dim=dim)
-    rows = RowLoss(loss, torch.ones_like(loss, requires_grad=False))
+    rows = RowLoss(loss, torch.ones_like(loss))
     return rows if sample_weight is None else weigh(rows, sample_weight)
 
 
@@ -412,5 +418,5 @@ def cosine_similarity_loss(
         >>> cosine_similarity_loss(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0]]))
         tensor(0.5000)
     """
-    reduction = choice("reduction", options.get("reduction", "mean"), REDUCTIONS)
+    reduction = reduction_of(options)
     return reduce(cosine_rows(input, target, options.get("sample_weight"), dim), reduction)

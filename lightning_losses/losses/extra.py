@@ -163,7 +163,7 @@ class GHMLoss(ClassificationLoss):
     def __init__(self, bins: int = 10, momentum: float = 0.0, **options: Unpack[Options]) -> None:
         super().__init__(GradientHarmonizing(bins), **options)
         if in_interval("momentum", momentum, 0, 1) == 1:
-            raise ValueError("momentum must be below 1, or no batch would count")
+            raise ValueError(f"momentum must be below 1, or no batch would count, got {momentum!r}")
         self.momentum = float(momentum)
         if momentum:  # saved, unlike constants: it is what training has found
             self.register_buffer("class_constant", torch.zeros(bins))

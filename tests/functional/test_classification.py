@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import lightning_losses as ll
 from tests import oracles
-from tests.cases import CASES, EXTRA, NAMES, REGRESSION, VARIANTS, VARIANTS_BY_TASK, WEIGHT
+from tests.cases import CASES, EXTRA, NAMES, REGRESSION, VARIANTS, VARIANTS_BY_TASK, WEIGHT, tasks
 
 TARGETS = {
     "multiclass": ("index", "one_hot", "soft"),
@@ -100,7 +100,7 @@ def test_value(name: str, arguments: dict[str, Any], task: str, kind: str) -> No
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=str)
 def test_gradient(name: str, arguments: dict[str, Any]) -> None:
-    task = CASES[name].tasks[0]
+    task = tasks(name)[0]
     z, y = logits(task).requires_grad_(), targets(task, TARGETS[task][0])
     upstream = torch.arange(1.0, 7.0, dtype=torch.float64)  # other than 1, and another for each row
     ll.get_loss(name, task=task, reduction="none", **arguments)(z, y).backward(upstream)
@@ -166,7 +166,7 @@ def test_is_torch_binary_cross_entropy(shape: tuple[int, ...], pos_weight: float
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=str)
 def test_probabilities_are_logits_after_softmax_or_sigmoid(name: str, arguments: dict[str, Any]) -> None:
-    for task in CASES[name].tasks:
+    for task in tasks(name):
         z = torch.randn(6, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
         z = z[:, 0] if task == "binary" else z
         p = z.softmax(1) if task == "multiclass" else z.sigmoid()
@@ -179,7 +179,7 @@ def test_probabilities_are_logits_after_softmax_or_sigmoid(name: str, arguments:
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=str)
 def test_gradient_of_probabilities(name: str, arguments: dict[str, Any]) -> None:
-    for task in CASES[name].tasks:
+    for task in tasks(name):
         p = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], dtype=torch.float64)
         p, y = (p[:, 0], torch.tensor([1, 0])) if task == "binary" else (p, torch.tensor([[1, 0, 0], [0, 0, 1]]))
         loss = ll.get_loss(name, task=task, from_logits=False, **arguments)
@@ -189,7 +189,7 @@ def test_gradient_of_probabilities(name: str, arguments: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_of_0_and_1(name: str) -> None:
     # the logarithm is floored at -100 as in torch.nn.BCELoss, so the value is that of log p = -100 and 0
-    for task in CASES[name].tasks:
+    for task in tasks(name):
         p = torch.tensor([[0.0, 1.0], [1.0, 0.0]], requires_grad=True)
         y = torch.tensor([0, 0]) if task == "multiclass" else torch.tensor([[1, 0], [1, 0]])
         x, y = (p[:, 0], y[:, 0]) if task == "binary" else (p, y)
@@ -205,7 +205,7 @@ def test_probabilities_of_0_and_1(name: str) -> None:
 @pytest.mark.parametrize("bad", [-0.1, 1.5, 3.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_in_the_place_of_probabilities_are_refused(name: str, bad: float) -> None:
-    for task in CASES[name].tasks:
+    for task in tasks(name):
         p = torch.full((3, 2), 0.5)
         p[1] = bad
         p, y = (p[:, 0], torch.zeros(3)) if task == "binary" else (p, torch.zeros(3, 2))

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import lightning_losses as ll
-from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS, VARIANTS_BY_TASK, WEIGHT, batch
+from tests.cases import BY_TASK, MULTICLASS, NAMES, VARIANTS, VARIANTS_BY_TASK, WEIGHT, batch, tasks
 
 # Whether the targets are probabilities: binary and multilabel ones always are here, labels of 0 and 1 are among them.
 SOFT = {"multiclass": (False, True), "binary": (True,), "multilabel": (True,)}
@@ -30,7 +30,7 @@ def test_derivatives(name: str, arguments: dict[str, Any], task: str, soft: bool
 # the second derivative of (1-p)^0.5 is itself unbounded
 @pytest.mark.parametrize(("name", "arguments"), [case for case in VARIANTS if case[1].get("gamma") != 0.5], ids=str)
 def test_second_derivative_is_finite_at_saturation(name: str, arguments: dict[str, Any]) -> None:
-    task = CASES[name].tasks[0]
+    task = tasks(name)[0]
     z = torch.tensor([[1e4, 0.0], [-1e4, 0.0], [100.0, 0.0]], dtype=torch.float64, requires_grad=True)
     y = torch.tensor([0, 0, 0]) if task == "multiclass" else torch.ones(3)
     value = ll.get_loss(name, task=task, reduction="sum", **arguments)(z if task == "multiclass" else z[:, 0], y)

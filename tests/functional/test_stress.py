@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lightning_losses as ll
-from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS_BY_TASK, batch
+from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS_BY_TASK, batch, tasks
 
 HALF = [torch.bfloat16, torch.float16]
 DTYPES = [torch.float64, torch.float32, *HALF]
@@ -256,7 +256,7 @@ def test_dtype_mistakes_are_refused(input_dtype: torch.dtype, target_dtype: torc
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sample_weight_is_checked(name: str) -> None:
-    task = CASES[name].tasks[0]
+    task = tasks(name)[0]
     z, y = batch(task)
     loss = ll.get_loss(name, task=task)
     for bad in (torch.ones(7), torch.ones(1), torch.ones(()), torch.ones(8, 1)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 import re
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 import lightning_losses as ll
-from tests.cases import EXTRA, NAMES, REGRESSION_VARIANTS, VARIANTS, WEIGHT, batch
+from tests.cases import CLASSIFICATION, EXTRA, MULTICLASS, NAMES, REGRESSION_VARIANTS, VARIANTS, WEIGHT, batch, needed
 
 ALL_VARIANTS = [*VARIANTS, *REGRESSION_VARIANTS]
-
+# Those that are more than a function: they hold parameters, or other losses.
+MODULES = {"adaptive_log_softmax", "combined"}
+FUNCTIONS = [name for name in ll.list_losses() if name not in MODULES]
 
 SAMPLE_WEIGHT = torch.arange(8.0)
 
@@ -28,32 +31,56 @@ def function_of(loss: nn.Module) -> Any:
     return getattr(ll.functional, f"{stem}_loss")
 
 
-@pytest.mark.parametrize(("name", "arguments"), ALL_VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("name", "arguments"), [*ALL_VARIANTS, *((name, needed(name)) for name in FUNCTIONS if name in EXTRA)], ids=str
+)
 def test_module_is_function(name: str, arguments: dict[str, Any]) -> None:
     loss = ll.get_loss(name, **arguments)
-    z, y = batch(loss.task)
-    expected = function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **arguments)
-    assert torch.equal(loss(z, y, SAMPLE_WEIGHT), expected)
-    assert torch.equal(getattr(ll, type(loss).__name__)(**arguments)(z, y, SAMPLE_WEIGHT), expected)
+    z, y = batch(loss.task, soft=name == "kl_div")
+    for given in (arguments, {**arguments, "reduction": "none"}, {**arguments, "reduction": "sum"}):
+        expected = function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **given)
+        assert torch.equal(ll.get_loss(name, **given)(z, y, SAMPLE_WEIGHT), expected)
+        assert torch.equal(getattr(ll, type(loss).__name__)(**given)(z, y, SAMPLE_WEIGHT), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_options_reach_both(name: str) -> None:
-    options: dict[str, Any] = {
-        "weight": WEIGHT["multilabel"],
-        "pos_weight": 3.0,
-        "label_smoothing": 0.2,
-        "normalizer": "samples",
-        "ignore_index": 0,
-        "task": "multilabel",
-    }
-    z, y = batch("multilabel")
-    loss = ll.get_loss(name, **options)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_defaults_of_module_and_function_are_equal(name: str) -> None:
+    loss = ll.get_loss(name, **needed(name))
+    of_module, of_function = (
+        {p.name: p.default for p in inspect.signature(made).parameters.values() if p.kind is not p.VAR_KEYWORD}
+        for made in (type(loss), function_of(loss))
+    )
+    shared = of_module.keys() & of_function.keys()
+    assert {key: of_module[key] for key in shared} == {key: of_function[key] for key in shared}
+    assert of_module.keys() - shared <= {"reduction", "momentum"}  # `**options` of a function; of modules alone
+
+
+OPTIONS: dict[str, Any] = {
+    "weight": WEIGHT,
+    "pos_weight": 3.0,
+    "label_smoothing": 0.2,
+    "normalizer": "samples",
+    "ignore_index": 0,
+    "z_loss": 0.1,
+}
+
+
+@pytest.mark.parametrize(("name", "task"), CLASSIFICATION)
+def test_options_reach_both(name: str, task: str) -> None:
+    options = {key: value for key, value in OPTIONS.items() if ll.SUPPORT[name][key] is True}
+    options.pop("pos_weight" if task == "multiclass" else "z_loss", None)
+    if "weight" in options:
+        options["weight"] = WEIGHT[task]
+    arguments = {**needed(name, task), "task": task}
+    z, y = batch(task)
+    y[3] = 0
+    loss = ll.get_loss(name, **arguments, **options)
     expected = loss(z, y, SAMPLE_WEIGHT)
-    assert torch.equal(function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **options), expected)
-    for option in options.keys() - {"task"}:
+    assert torch.equal(function_of(loss)(z, y, sample_weight=SAMPLE_WEIGHT, **arguments, **options), expected)
+    for option in options:
         fewer = {key: value for key, value in options.items() if key != option}
-        assert not torch.isclose(ll.get_loss(name, **fewer)(z, y, SAMPLE_WEIGHT), expected, rtol=1e-3), option
+        value = ll.get_loss(name, **arguments, **fewer)(z, y, SAMPLE_WEIGHT)
+        assert not torch.isclose(value, expected, rtol=1e-3), option
 
 
 # --- constants --------------------------------------------------------------------------------------------------------
@@ -95,9 +122,9 @@ def test_copies_keep_their_constants() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(with_constants()))(z, y), with_constants()(z, y))
 
 
-@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("name", sorted(EXTRA))
 def test_copies_have_the_same_arguments(name: str) -> None:
-    loss = ll.get_loss(name, **EXTRA[name])
+    loss = ll.get_loss(name, **needed(name))
     for copied in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         assert repr(copied) == repr(loss)
         assert copied.arguments == loss.arguments
@@ -113,28 +140,92 @@ def test_repr_shows_the_arguments(name: str, arguments: dict[str, Any]) -> None:
 
 # --- refused when made ------------------------------------------------------------------------------------------------
 
+# name and argument: the outermost values that are taken, and values that are not
+LIMITS: dict[tuple[str, str], tuple[list[float], list[float]]] = {
+    ("asymmetric", "gamma_negative"): ([0.0], [-1e-9, math.inf]),
+    ("asymmetric", "gamma_positive"): ([0.0], [-1e-9, math.inf]),
+    ("asymmetric", "margin"): ([0.0, 0.99], [-0.1, 1.0, 1.5]),
+    ("bi_tempered", "t1"): ([0.0, 1.0], [-0.1, 1.5]),
+    ("bi_tempered", "t2"): ([1.0, 10.0], [0.9, 10.5]),
+    ("focal", "gamma"): ([0.0], [-1e-9, math.nan, math.inf]),
+    ("gce", "q"): ([1e-9, 1.0], [0.0, -1.0, 1.5]),
+    ("ghm", "bins"): ([1], [0, 2.5]),
+    ("ghm", "momentum"): ([0.0, 0.99], [-0.1, 1.0, 1.5]),
+    ("hinge", "margin"): ([1e-9], [0.0, -1.0]),
+    ("huber", "delta"): ([1e-9], [0.0, -1.0, math.nan, math.inf]),
+    ("ldam", "max_margin"): ([0.0], [-0.1]),
+    ("ldam", "scale"): ([1e-9], [0.0, -1.0]),
+    ("logit_adjusted", "tau"): ([0.0], [-1e-9, math.inf]),
+    ("mape", "epsilon"): ([1e-9], [0.0, -1.0]),
+    ("nfl", "gamma"): ([0.0], [-1e-9]),
+    ("poly1", "epsilon"): ([-1.0, 1e6], [-1.1, 1e6 + 0.5]),
+    ("quantile", "q"): ([1e-9, 0.99], [0.0, 1.0, -1.0, 1.5, math.nan]),
+    ("rce", "label_floor"): ([1e-38, 1 - 1e-12], [0.0, 1.0]),
+    ("sce", "alpha"): ([0.0], [-1e-9, math.inf]),
+    ("sce", "beta"): ([0.0], [-1e-9, math.inf]),
+    ("sce", "label_floor"): ([1e-38, 1.0], [0.0, 1.5]),
+    ("smooth_l1", "beta"): ([1e-9], [0.0, -1.0, math.nan, math.inf]),
+    ("taylor_ce", "order"): ([1], [0, 2.5]),
+    **{(name, "label_smoothing"): ([0.0, 1.0], [-1e-9, 1.5]) for name in NAMES},
+    **{(name, "z_loss"): ([0.0], [-1e-9, math.inf]) for name in MULTICLASS if name != "bce"},
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), LIMITS)
+def test_limits(name: str, argument: str) -> None:
+    taken, refused = LIMITS[name, argument]
+    own = needed(name)
+    loss = ll.get_loss(name, **own)
+    for value in taken:
+        assert ll.get_loss(name, **own, **{argument: value}).arguments[argument] == value
+    for value in refused:
+        message = rf"^{argument} must .*got {re.escape(repr(value))}"
+        with pytest.raises(ValueError, match=message):
+            ll.get_loss(name, **own, **{argument: value})
+        if argument != "momentum":  # a batch alone has none
+            with pytest.raises(ValueError, match=message):
+                function_of(loss)(*batch(loss.task, soft=name == "kl_div"), **own, **{argument: value})
+
+
 # name, arguments, error, words of the message
 REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
-    ("focal", {"gamma": -1.0}, ValueError, r"gamma .*-1\.0"),
-    ("focal", {"gamma": math.nan}, ValueError, "gamma .*nan"),
     ("focal", {"gamma": "2"}, TypeError, "gamma .*'2'"),
     ("focal", {"alpha": 0.25}, TypeError, r"alpha .*0\.25"),
     ("focal", {"alpha": -0.25, "task": "binary"}, ValueError, r"alpha .*-0\.25"),
     ("focal", {"alpha": 1.25, "task": "binary"}, ValueError, r"alpha .*1\.25"),
     ("focal", {"alpha": [0.25, 0.75], "task": "binary"}, ValueError, "alpha .*2"),
     ("focal", {"alpha": [0.1, 0.2, 0.7], "weight": [1.0, 2.0]}, ValueError, "alpha|weight"),
-    ("sce", {"alpha": -1.0}, ValueError, r"alpha .*-1\.0"),
-    ("sce", {"beta": math.inf}, ValueError, "beta .*inf"),
-    ("sce", {"label_floor": 0.0}, ValueError, r"label_floor .*0\.0"),
-    ("rce", {"label_floor": 2.0}, ValueError, r"label_floor .*2\.0"),
-    ("gce", {"q": 0.0}, ValueError, r"q .*0\.0"),
-    ("gce", {"q": 1.5}, ValueError, r"q .*1\.5"),
-    ("poly1", {"epsilon": -2.0}, ValueError, r"epsilon .*-2\.0"),
-    ("taylor_ce", {"order": 0}, ValueError, "order .*0"),
-    ("taylor_ce", {"order": 2.5}, ValueError, r"order .*2\.5"),
     ("ce", {"pos_weight": 2.0}, ValueError, "pos_weight .*multiclass"),
     ("bce", {"weight": [1.0, 2.0, 3.0]}, ValueError, "weight .*3"),
     ("bce", {"pos_weight": [1.0, 2.0]}, ValueError, "pos_weight .*2"),
+    ("logit_adjusted", {}, TypeError, "prior"),
+    ("logit_adjusted", {"prior": [0.5, 0.6]}, ValueError, r"prior .*sum to 1.*0\.6"),
+    ("logit_adjusted", {"prior": [0.0, 0.5, 0.5]}, ValueError, r"prior .*\(0, 1\).*0\.0"),
+    ("logit_adjusted", {"prior": [1.0], "task": "multilabel"}, ValueError, r"prior .*\(0, 1\).*1\.0"),
+    ("logit_adjusted", {"prior": [0.5, 0.5], "from_logits": False}, ValueError, "from_logits.*added to logits"),
+    ("logit_adjusted", {"prior": [0.2, 0.3, 0.5], "task": "binary"}, ValueError, "prior .*p0, p1"),
+    ("balanced_softmax", {"class_counts": [3, 0]}, ValueError, r"class_counts .*0"),
+    ("balanced_softmax", {"class_counts": [[3, 1]]}, ValueError, r"class_counts .*shape \(C,\)"),
+    ("balanced_softmax", {"class_counts": [3, 1, 2], "task": "binary"}, ValueError, r"class_counts .*\[n0, n1\]"),
+    ("balanced_softmax", {"class_counts": [3, 1], "task": "multilabel"}, ValueError, r"class_counts .*\(L, 2\)"),
+    ("ldam", {"class_counts": [3, 0]}, ValueError, "class_counts .*0"),
+    ("ce", {"weight": {"name": "effective", "counts": [1, 2]}}, ValueError, "weight .*effective_number"),
+    *(
+        ("ce", {"weight": {"name": "effective_number", "counts": [1, 2], "beta": beta}}, ValueError, "beta must .*got")
+        for beta in (-0.1, 1.0, 1.5)
+    ),
+    ("ce", {"weight": {"name": "effective_number", "counts": [1, 0]}}, ValueError, "counts .*0"),
+    ("ce", {"weight": {"name": "inverse_frequency", "counts": [1, 0]}}, ValueError, "counts .*0"),
+    ("ce", {"weight": {"name": "inverse_frequency", "beta": 0.9}}, TypeError, "beta"),
+    ("bce", {"z_loss": 1.0}, ValueError, "z_loss .*multiclass"),
+    ("ldam", {"class_counts": [1, 2], "task": "binary"}, ValueError, "binary.*softmax"),
+    ("asymmetric", {"task": "multiclass"}, ValueError, "multiclass.*labels"),
+    ("forward_correction", {"transition": [[0.5, 0.5]]}, ValueError, r"transition .*\(C, C\)"),
+    ("forward_correction", {"transition": [[0.5, 0.6], [0.0, 1.0]]}, ValueError, "transition .*summing to 1"),
+    ("forward_correction", {"transition": [[1.0, 0.0], [1.0, 0.0]]}, ValueError, "transition .*column"),
+    ("forward_correction", {**needed("forward_correction"), "weight": [1.0] * 4}, ValueError, "weight.*true class"),
+    ("ghm", {"task": "multiclass"}, ValueError, "multiclass"),
+    ("nce", {"z_loss": 1.0}, ValueError, "z_loss"),
     *(
         (name, *refusal)
         for name in NAMES
@@ -142,8 +233,6 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
             ({"reduction": "men"}, ValueError, "reduction .*'mean'.*'men'"),
             ({"normalizer": "weight"}, ValueError, "normalizer .*'weight'"),
             ({"task": "multi"}, ValueError, "task .*'multi'"),
-            ({"label_smoothing": 1.5}, ValueError, r"label_smoothing .*1\.5"),
-            ({"label_smoothing": -0.1}, ValueError, r"label_smoothing .*-0\.1"),
             ({"weight": [1.0, -1.0]}, ValueError, "weight .*-1"),
             ({"weight": [1.0, math.nan]}, ValueError, "weight .*nan"),
             ({"weight": "balanced"}, TypeError, "weight .*'balanced'"),
@@ -157,9 +246,14 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "error", "message"), REFUSED, ids=str)
-def test_refused_when_made(name: str, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_refused_when_made_and_by_the_function(
+    name: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=rf"\b{message}"):
         ll.get_loss(name, **arguments)
+    function = function_of(ll.get_loss(name, **needed(name)))
+    with pytest.raises(error, match=rf"\b{message}"):
+        function(*batch(arguments.get("task", "multiclass")), **arguments)
 
 
 @pytest.mark.parametrize(("argument", "name"), [("weight", "ce"), ("alpha", "focal"), ("class_counts", "ldam")])
@@ -176,8 +270,8 @@ def test_wrong_length_is_refused(argument: str, name: str, length: int) -> None:
 
 @pytest.mark.parametrize("name", ll.list_losses())
 def test_same_loss_by_name_mapping_and_object(name: str) -> None:
-    loss = ll.get_loss({"name": name, **EXTRA.get(name, {})})
-    assert type(ll.get_loss(name, **EXTRA.get(name, {}))) is type(loss)
+    loss = ll.get_loss({"name": name, **needed(name)})
+    assert type(ll.get_loss(name, **needed(name))) is type(loss)
     assert ll.get_loss(loss) is loss
 
 

@@ -12,6 +12,7 @@ import torch
 import lightning_losses as ll
 from lightning_losses.functional._pipeline import TASKS
 from lightning_losses.losses.support import OPTIONS, support_table
+from tests.cases import needed
 
 PROBES: dict[str, dict[str, Any]] = {
     "multiclass": {"task": "multiclass"},
@@ -29,18 +30,6 @@ PROBES: dict[str, dict[str, Any]] = {
 }
 
 
-def needed(name: str, task: str) -> dict[str, Any]:
-    """Return the arguments that a loss cannot do without, for two classes or labels."""
-    return {
-        "adaptive_log_softmax": {"in_features": 8, "n_classes": 4, "cutoffs": [2]},
-        "balanced_softmax": {"class_counts": [[3, 1], [2, 2]] if task == "multilabel" else [3, 1]},
-        "combined": {"terms": {"ce": 1.0, "prob_mae": 0.5}},
-        "forward_correction": {"transition": [[0.8, 0.2], [0.1, 0.9]]},
-        "ldam": {"class_counts": [3, 1]},
-        "logit_adjusted": {"prior": [0.75, 0.25]},
-    }.get(name, {})
-
-
 def test_table_is_complete() -> None:
     assert list(ll.SUPPORT) == ll.list_losses()
     assert all(tuple(row) == OPTIONS for row in ll.SUPPORT.values())
@@ -53,7 +42,7 @@ def test_no_is_refused_with_its_reason_and_yes_is_taken(name: str, option: str) 
     probe, row = dict(PROBES[option]), ll.SUPPORT[name]
     if option not in TASKS and "task" in probe and row[probe["task"]] is not True:
         del probe["task"]  # or that would be what is refused
-    arguments = {**needed(name, probe.get("task", "")), **probe}
+    arguments = {**needed(name, probe.get("task", "multiclass"), classes=2), **probe}
     if row[option] is True:
         ll.get_loss(name, **arguments)
     else:
