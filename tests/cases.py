@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import lightning_losses as ll
 from lightning_losses.functional._pipeline import TASKS
@@ -34,7 +35,12 @@ CASES: dict[str, Case] = {
     "sce": Case(
         oracles.symmetric_cross_entropy,
         (1, 9.210340372),
-        ({}, {"alpha": 0.1, "beta": 1.0}, {"alpha": 6.0, "beta": 0.1, "label_floor": 1e-6}),
+        (
+            {},
+            {"alpha": 0.1, "beta": 1.0},
+            {"alpha": 6.0, "beta": 0.1, "label_floor": 1e-6},
+            {"alpha": 2.0, "beta": 0.0},
+        ),
     ),
     "rce": Case(oracles.reverse_cross_entropy, (0, 9.210340372), ({}, {"label_floor": 1e-2})),
     "gce": Case(oracles.generalized_cross_entropy, (0, 1 / 0.7), ({}, {"q": 0.2}, {"q": 1.0})),
@@ -136,3 +142,10 @@ def batch(task: str, *, soft: bool = False, rows: int = 8, dtype: torch.dtype = 
         return z, y.softmax(1) if soft else y.argmax(1)
     y = y if soft else y.round()
     return (z[:, 0], y[:, 0]) if task == "binary" else (z, y)
+
+
+def function_of(loss: nn.Module) -> Any:
+    """Return the function with the class's stem in snake case: `L1Loss` -> `l1_loss`, `MSELoss` -> `mse_loss`."""
+    stem = type(loss).__name__.removesuffix("Loss")
+    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
+    return getattr(ll.functional, f"{stem}_loss")

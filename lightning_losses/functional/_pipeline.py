@@ -347,10 +347,10 @@ def warn_if_probabilities(settings: Settings, input: Tensor) -> None:
         return
     sums = input.detach().sum(dim=min(input.dim() - 1, 1))
     tolerance = 4 * torch.finfo(input.dtype).eps
-    if bool(((input >= 0) & (input <= 1)).all()) and bool(((sums - 1).abs() <= tolerance).all()):
+    if bool((input >= 0).all()) and bool(((sums - 1).abs() <= tolerance).all()):
         warnings.warn(
             "the logits all lie in [0, 1] and sum to 1: if they are probabilities, give the loss from_logits=False",
-            stacklevel=5,
+            stacklevel=6,  # the line that calls the module
         )
 
 
@@ -432,8 +432,6 @@ def _hard_target(
 def _soft_target(settings: Settings, target: Tensor) -> _Target:
     share, _ = _as_matrix(target)
     used = ~(share == settings.ignore_index).all(dim=1)
-    if not share.shape[1]:
-        used = used.zero_()
     share = share.where(used.unsqueeze(1), 0)
     bad = ~((share >= 0) & (share <= 1))
     check_values("target", share, bad, "probabilities in [0, 1]")
@@ -488,8 +486,7 @@ def _expectation(
 ) -> Tensor:
     if settings.from_logits:
         return row_expectation(phi, matrix, coefficient, used, factors.shift)
-    terms = coefficient * apply(phi, floored_log(_probabilities(matrix, used)))
-    return (terms if used is None else terms.where(used.unsqueeze(1), 0)).sum(dim=1)
+    return (coefficient * apply(phi, floored_log(_probabilities(matrix, used)))).sum(dim=1)
 
 
 def _add_z_loss(loss: Tensor, settings: Settings, factors: ClassFactors, matrix: Tensor, used: Tensor | None) -> Tensor:

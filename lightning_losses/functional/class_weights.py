@@ -65,7 +65,7 @@ def effective_number(counts: Counts, beta: float = 0.999) -> Tensor:
     number = checked_counts("counts", counts)
     if in_interval("beta", beta, 0, 1) == 1:
         raise ValueError(f"beta must be below 1, where the weights are those of inverse_frequency, got {beta!r}")
-    inverse = 1 / -torch.expm1(number * torch.tensor(beta, dtype=torch.float64).log())
+    inverse = torch.expm1(number * torch.tensor(beta, dtype=torch.float64).log()).reciprocal()  # < 0, as is its sum
     return inverse * len(number) / inverse.sum()
 
 

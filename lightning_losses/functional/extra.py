@@ -432,7 +432,7 @@ def log_transition(transition: Tensor | Sequence[Sequence[float]]) -> Tensor:
     matrix = torch.as_tensor(transition, dtype=torch.float64)
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"transition must have shape (C, C), got {tuple(matrix.shape)}")
-    if not bool(((matrix >= 0) & (matrix <= 1)).all()) or not bool(((matrix.sum(1) - 1).abs() < 1e-4).all()):
+    if not bool((matrix >= 0).all()) or not bool(((matrix.sum(1) - 1).abs() < 1e-4).all()):
         raise ValueError(f"transition must hold probabilities, each row summing to 1, got {transition!r}")
     if bool((matrix.sum(0) == 0).any()):
         raise ValueError(f"transition must give every label a probability, got a column of zeros in {transition!r}")
@@ -543,8 +543,8 @@ class GradientHarmonizing(Extra):
         index, used = self._bin(settings, scores, target)
         batch = self._count(index, used)
         number = batch if factors.constant is None else factors.constant.where(factors.constant.any(), batch)
-        per_bin = used.sum() / ((batch > 0).sum().clamp_min(1) * number.clamp_min(1))
-        return RowLoss(rows.loss * per_bin.to(rows.loss)[index], rows.weight)
+        per_bin = used.sum() / ((batch > 0).sum().clamp_min(1) * number.clamp_min(1).to(rows.loss))
+        return RowLoss(rows.loss * per_bin[index], rows.weight)
 
     def count(self, settings: Settings, input: Tensor, target: Tensor) -> Tensor:
         """Return how many elements fall into each bin of gradient norm, `(bins,)`."""

@@ -345,6 +345,11 @@ def kl_div_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, red
     return RowLoss(rows.loss, rows.weight / input.shape[min(input.dim() - 1, 1) :].numel())
 
 
+def plain_reduction(reduction: KLReduction) -> Reduction:
+    """Return `"mean"` for `"batchmean"`, which it is with weights that count rows."""
+    return "mean" if reduction == "batchmean" else reduction
+
+
 def kl_div_loss(
     input: Tensor,
     target: Tensor,
@@ -379,7 +384,7 @@ def kl_div_loss(
     """
     choice("reduction", reduction, KL_REDUCTIONS)
     rows = kl_div_rows(input, target, sample_weight, reduction)
-    return reduce(rows, "mean" if reduction == "batchmean" else reduction)
+    return reduce(rows, plain_reduction(reduction))
 
 
 def cosine_rows(input: Tensor, target: Tensor, sample_weight: Tensor | None, dim: int) -> RowLoss:

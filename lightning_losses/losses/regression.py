@@ -19,6 +19,7 @@ from lightning_losses.functional.regression import (
     kl_div_rows,
     log_cosh_error,
     pinball,
+    plain_reduction,
     smooth_absolute_error,
     squared_error,
 )
@@ -211,7 +212,7 @@ class KLDivLoss(RowwiseLoss):
     @property
     def reduction(self) -> Reduction:
         """`"mean"`, which `"batchmean"` is with weights that count rows, `"sum"` or `"none"`."""
-        return "mean" if self.kl_reduction == "batchmean" else self.kl_reduction
+        return plain_reduction(self.kl_reduction)
 
     def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
         """Return the weighted loss of each element and what it adds to the denominator of the mean."""

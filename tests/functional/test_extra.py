@@ -130,8 +130,11 @@ def test_value_with_probabilities(name: str, arguments: dict[str, Any]) -> None:
     loss = ll.get_loss(name, reduction="none", **arguments)
     torch.testing.assert_close(loss(Z, q), expected, rtol=1e-10, atol=0)
     torch.testing.assert_close(loss(Z[0], q[0]), expected[0], rtol=1e-10, atol=0)
-    one_hot = F.one_hot(Y[:4], 3)
-    torch.testing.assert_close(loss(Z[:4], one_hot), loss(Z[:4], Y[:4]), rtol=1e-12, atol=0)
+    smooth = {} if name == "forward_correction" else {"label_smoothing": 0.1}
+    loss = ll.get_loss(name, reduction="none", **smooth, **arguments)
+    for integer in (torch.int64, torch.uint8):
+        one_hot = F.one_hot(Y[:4], 3).to(integer)
+        torch.testing.assert_close(loss(Z[:4], one_hot), loss(Z[:4], Y[:4]), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES, ids=IDS)
@@ -234,11 +237,18 @@ def ghm(z: np.ndarray, y: np.ndarray, bins: int = 10) -> np.ndarray:
     return weight / used * -(y * np.log(p) + (1 - y) * np.log1p(-p))
 
 
+def test_ghm_of_probabilities_and_of_what_is_certain() -> None:
+    z, y = Z[:3].flatten(), torch.tensor([0, 1, 1, 0, -100, 1, 0, 0, 1])
+    torch.testing.assert_close(ll.GHMLoss(from_logits=False)(z.sigmoid(), y), ll.GHMLoss()(z, y))
+    # |p - y| is 1 in the first, which the last bin holds: two bins of one element each
+    assert ll.GHMLoss()(torch.tensor([1e4, 0.0]), torch.tensor([0, 0])).item() == pytest.approx((1e4 + np.log(2)) / 2)
+
+
 def test_ghm() -> None:
     generator = np.random.default_rng(0)
     z, y = generator.normal(size=60), generator.integers(0, 2, 60)
     value = ll.GHMLoss(reduction="none")(torch.tensor(z), torch.tensor(y))
-    torch.testing.assert_close(value, torch.tensor(ghm(z, y)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(value, torch.tensor(ghm(z, y)), rtol=1e-12, atol=0)
     mean = ll.GHMLoss()(torch.tensor(np.append(z, np.nan)), torch.tensor(np.append(y, -100)))
     assert mean.item() == pytest.approx(ghm(z, y).mean(), rel=1e-6)
 
@@ -302,15 +312,23 @@ def test_effective_number(given: dict[str, float]) -> None:
     torch.testing.assert_close(ll.CrossEntropyLoss(weight=spec).weight, expected)
 
 
-@pytest.mark.parametrize("kind", ["index", "one_hot"])
-def test_z_loss(kind: str) -> None:
-    y = Y if kind == "index" else F.one_hot(Y[:4], 3)
-    z = Z if kind == "index" else Z[:4]
-    plain = ll.CrossEntropyLoss(weight=WEIGHT, reduction="none")(z, y)
-    penalty = torch.tensor([float(mp.log(mp.fsum(map(mp.exp, row))) ** 2) for row in z.tolist()]).double()
-    penalty = penalty.where(Y[: len(z)] >= 0, 0)
-    value = ll.CrossEntropyLoss(weight=WEIGHT, z_loss=0.25, reduction="none")(z, y)
-    torch.testing.assert_close(value, plain + 0.25 * penalty, rtol=1e-6, atol=1e-12)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["index", "one_hot", "soft"])
+@pytest.mark.parametrize("counts", [None, COUNTS])
+@pytest.mark.parametrize("ignored", [None, 1])
+def test_z_loss(kind: str, counts: Any, ignored: int | None, dtype: torch.dtype) -> None:
+    index = torch.tensor([0, 2, 1, 1, 2])
+    y = {"index": index, "one_hot": F.one_hot(index, 3), "soft": F.one_hot(index, 3) * 0.7 + 0.1}[kind]
+    z, used = Z.to(dtype, copy=True), torch.ones(5, dtype=torch.bool)
+    if ignored is not None:
+        z[ignored], y[ignored], used[ignored] = torch.nan, -100, False
+    name, own = ("ce", {}) if counts is None else ("balanced_softmax", {"class_counts": counts})
+    shift = 0 if counts is None else (torch.tensor(counts) / sum(counts)).double().log()
+    squares = [float(mp.log(mp.fsum(map(mp.exp, row))) ** 2) for row in (z.double() + shift).tolist()]
+    penalty = torch.tensor(squares, dtype=torch.float64).where(used, 0)
+    value = ll.get_loss(name, weight=WEIGHT, z_loss=0.25, reduction="none", **own)(z, y)
+    expected = ll.get_loss(name, weight=WEIGHT, reduction="none", **own)(z.double(), y) + 0.25 * penalty
+    torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "argument"), [("ldam", "class_counts"), ("forward_correction", "transition")])

@@ -14,7 +14,18 @@ import torch
 from torch import nn
 
 import lightning_losses as ll
-from tests.cases import CLASSIFICATION, EXTRA, MULTICLASS, NAMES, REGRESSION_VARIANTS, VARIANTS, WEIGHT, batch, needed
+from tests.cases import (
+    CLASSIFICATION,
+    EXTRA,
+    MULTICLASS,
+    NAMES,
+    REGRESSION_VARIANTS,
+    VARIANTS,
+    WEIGHT,
+    batch,
+    function_of,
+    needed,
+)
 
 ALL_VARIANTS = [*VARIANTS, *REGRESSION_VARIANTS]
 # Those that are more than a function: they hold parameters, or other losses.
@@ -22,13 +33,6 @@ MODULES = {"adaptive_log_softmax", "combined"}
 FUNCTIONS = [name for name in ll.list_losses() if name not in MODULES]
 
 SAMPLE_WEIGHT = torch.arange(8.0)
-
-
-def function_of(loss: nn.Module) -> Any:
-    """Return the function with the class's stem in snake case: `L1Loss` -> `l1_loss`, `MSELoss` -> `mse_loss`."""
-    stem = type(loss).__name__.removesuffix("Loss")
-    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
-    return getattr(ll.functional, f"{stem}_loss")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,8 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ),
     ("ce", {"weight": {"name": "effective_number", "counts": [1, 0]}}, ValueError, "counts .*0"),
     ("ce", {"weight": {"name": "inverse_frequency", "counts": [1, 0]}}, ValueError, "counts .*0"),
-    ("ce", {"weight": {"name": "inverse_frequency", "beta": 0.9}}, TypeError, "beta"),
+    ("ce", {"weight": {"name": "inverse_frequency", "beta": 0.9}}, TypeError, "weight 'inverse_frequency' .*beta"),
+    ("ce", {"weight": {"counts": [1, 2]}}, (TypeError, ValueError), "weight .*name"),
     ("bce", {"z_loss": 1.0}, ValueError, "z_loss .*multiclass"),
     ("ldam", {"class_counts": [1, 2], "task": "binary"}, ValueError, "binary.*softmax"),
     ("asymmetric", {"task": "multiclass"}, ValueError, "multiclass.*labels"),
@@ -239,7 +244,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
             ({"weight": [[1.0, 2.0]]}, ValueError, "weight .*shape"),
             ({"ignore_index": 0.5}, TypeError, r"ignore_index .*0\.5"),
             ({"from_logits": 1}, TypeError, "from_logits .*1"),
-            ({"label_smothing": 0.1}, TypeError, "label_smothing.*label_smoothing"),
+            ({"label_smothing": 0.1}, TypeError, "loss.* has no argument 'label_smothing'.*'label_smoothing'"),
         )
     ),
 ]
@@ -256,13 +261,26 @@ def test_refused_when_made_and_by_the_function(
         function(*batch(arguments.get("task", "multiclass")), **arguments)
 
 
-@pytest.mark.parametrize(("argument", "name"), [("weight", "ce"), ("alpha", "focal"), ("class_counts", "ldam")])
-@pytest.mark.parametrize("length", [1, 3, 5])
-def test_wrong_length_is_refused(argument: str, name: str, length: int) -> None:
+@pytest.mark.parametrize(
+    ("task", "argument", "name", "lengths"),
+    [
+        ("multiclass", "weight", "ce", (1, 3, 5)),
+        ("multiclass", "alpha", "focal", (1, 3, 5)),
+        ("multiclass", "class_counts", "ldam", (1, 3, 5)),
+        # a single number is for all labels
+        ("multilabel", "weight", "ce", (3, 5)),
+        ("multilabel", "pos_weight", "ce", (3, 5)),
+        ("multilabel", "alpha", "focal", (3, 5)),
+        ("multilabel", "prior", "logit_adjusted", (3, 5)),
+    ],
+)
+def test_wrong_length_is_refused(task: str, argument: str, name: str, lengths: tuple[int, ...]) -> None:
     # IL repeats the last weight for the classes that lack one
-    z, y = batch("multiclass")
-    with pytest.raises(ValueError, match=rf"{argument} .*4.*{length}"):
-        ll.get_loss(name, **{argument: [0.5] * length})(z, y)
+    z, y = batch(task)
+    for length in lengths:
+        loss = ll.get_loss(name, task=task, **{argument: [0.5] * length})
+        with pytest.raises(ValueError, match=rf"\b{argument} .*4.*{length}"):
+            loss(z, y)
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------

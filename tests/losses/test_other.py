@@ -50,8 +50,15 @@ def test_kl_div(reduction: str, shape: tuple[int, ...]) -> None:
     loss = ll.KLDivLoss(reduction=reduction)
     torch.testing.assert_close(loss(z, q), expected)
     total, weight = loss.sum_and_weight(z, q)
-    if reduction in ("batchmean", "mean"):
+    assert loss.reduction == ("mean" if reduction == "batchmean" else reduction)
+    if loss.reduction == "mean":
         torch.testing.assert_close(total / weight, expected)
+
+
+def test_kl_div_of_one_row_is_that_of_a_batch_of_one() -> None:
+    z, q = Z.log_softmax(1), Z.roll(1, 0).softmax(1)
+    assert torch.equal(ll.KLDivLoss()(z[0], q[0]), ll.KLDivLoss()(z[:1], q[:1]))
+    assert ll.KLDivLoss()(z[:0], q[:0]) == 0
 
 
 def test_kl_div_with_sample_weight() -> None:
@@ -238,11 +245,27 @@ def test_poisson_of_keras() -> None:
 # --- probabilities in the place of logits -----------------------------------------------------------------------------
 
 
-def test_probabilities_in_the_place_of_logits_warn_once() -> None:
-    loss, p = ll.FocalLoss(), Z.softmax(1)
-    with pytest.warns(UserWarning, match="from_logits=False"):
-        loss(p, Y)
-    loss(p, Y)  # a second warning would be an error here
+ULP = torch.finfo(torch.float64).eps
+
+
+@pytest.mark.parametrize(
+    ("p", "y"),
+    [
+        (Z.softmax(1), Y),
+        (Z[0].softmax(0), Y[0]),
+        (Z.T.softmax(0).reshape(1, 3, 2, 2), Y.reshape(1, 2, 2)),
+        (Z.softmax(1).bfloat16(), Y),
+        # the largest sum that is 1 but for rounding
+        (torch.tensor([[0.5, 0.5 + 4 * ULP]], dtype=torch.float64), Y[:1]),
+    ],
+    ids=["rows", "one row", "image", "half", "rounding"],
+)
+def test_probabilities_in_the_place_of_logits_warn_once(p: torch.Tensor, y: torch.Tensor) -> None:
+    loss = ll.FocalLoss()
+    with pytest.warns(UserWarning, match="from_logits=False") as warnings:
+        loss(p, y)
+    assert warnings[0].filename == __file__  # where the line is that is to be changed
+    loss(p, y)  # a second warning would be an error here
 
 
 @pytest.mark.parametrize(
@@ -250,10 +273,12 @@ def test_probabilities_in_the_place_of_logits_warn_once() -> None:
     [
         (ll.CrossEntropyLoss(), Z),
         (ll.CrossEntropyLoss(), Z.sigmoid()),
+        (ll.CrossEntropyLoss(), torch.tensor([[0.5, 0.5 + 5 * ULP, 0.0]], dtype=torch.float64).expand(4, 3)),
+        (ll.CrossEntropyLoss(), torch.tensor([[1.5, -0.5, 0.0]]).expand(4, 3)),
         (ll.CrossEntropyLoss(from_logits=False), Z.softmax(1)),
         (ll.CrossEntropyLoss(task="multilabel"), Z.softmax(1)),
     ],
-    ids=["logits", "no sum of 1", "told", "multilabel"],
+    ids=["logits", "no sum of 1", "nearly a sum of 1", "negative", "told", "multilabel"],
 )
 def test_nothing_else_warns(loss: nn.Module, z: torch.Tensor) -> None:
     loss(z, Y if loss.task == "multiclass" else F.one_hot(Y, 3))

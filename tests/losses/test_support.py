@@ -12,7 +12,7 @@ import torch
 import lightning_losses as ll
 from lightning_losses.functional._pipeline import TASKS
 from lightning_losses.losses.support import OPTIONS, support_table
-from tests.cases import needed
+from tests.cases import CLASSIFICATION, batch, function_of, needed
 
 PROBES: dict[str, dict[str, Any]] = {
     "multiclass": {"task": "multiclass"},
@@ -48,6 +48,10 @@ def test_no_is_refused_with_its_reason_and_yes_is_taken(name: str, option: str) 
     else:
         with pytest.raises((ValueError, TypeError), match=re.escape(row[option])):
             ll.get_loss(name, **arguments)
+        if name in dict(CLASSIFICATION):
+            loss = ll.get_loss(name, **needed(name, classes=2))
+            with pytest.raises(ValueError, match=re.escape(f"the loss does not take {option}: {row[option]}")):
+                function_of(loss)(*batch(loss.task), **arguments)
 
 
 def test_page_is_the_table() -> None:
