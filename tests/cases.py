@@ -108,6 +108,12 @@ def tasks(name: str) -> list[str]:
     return [default, *(task for task in TASKS if ll.SUPPORT[name][task] is True and task != default)]
 
 
+def make(name: str, task: str, **arguments: Any) -> ll.Loss:
+    """Return the loss for a task, with the arguments that it cannot do without for four classes or labels."""
+    given = {} if task == "regression" else {"task": task}  # get_loss takes the only task that a loss has
+    return ll.get_loss(name, **{**needed(name, task), **given, **arguments})
+
+
 def is_phi(name: str) -> bool:
     """Return whether a loss is a function of the log-likelihood of the true class and nothing else."""
     return not needed(name) and hasattr(getattr(ll.get_loss(name), "phi", None), "log_slope")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from functools import partial
 from typing import Any
@@ -171,10 +172,20 @@ def test_probabilities_are_logits_after_softmax_or_sigmoid(name: str, arguments:
         z = z[:, 0] if task == "binary" else z
         p = z.softmax(1) if task == "multiclass" else z.sigmoid()
         choice = {"task": task, "weight": WEIGHT[task], "label_smoothing": 0.1, **arguments}
-        for kind in TARGETS[task]:
-            y = targets(task, kind, IGNORED)
+        for kind, ignored in itertools.product(TARGETS[task], (None, IGNORED)):
+            y = targets(task, kind, ignored)
             value = ll.get_loss(name, from_logits=False, **choice)(p, y)
             torch.testing.assert_close(value, ll.get_loss(name, **choice)(z, y), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_probabilities(name: str) -> None:
+    for task in tasks(name):
+        p = torch.tensor([[0.9, 0.0996], [0.004, 0.996]], dtype=torch.bfloat16)
+        p, y = (p[:, 0], torch.tensor([1, 0])) if task == "binary" else (p, torch.tensor([[1, 0], [0, 1]]))
+        for soft in (y, 0.8 * y + 0.1):
+            loss = ll.get_loss(name, task=task, from_logits=False)
+            torch.testing.assert_close(loss(p, soft).double(), loss(p.double(), soft), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=str)

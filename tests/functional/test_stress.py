@@ -17,7 +17,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lightning_losses as ll
-from tests.cases import BY_TASK, CASES, MULTICLASS, NAMES, VARIANTS_BY_TASK, batch, tasks
+from tests.cases import (
+    BY_TASK,
+    CASES,
+    CLASSIFICATION,
+    MULTICLASS,
+    NAMES,
+    VARIANTS_BY_TASK,
+    WEIGHT,
+    batch,
+    make,
+    tasks,
+)
 
 HALF = [torch.bfloat16, torch.float16]
 DTYPES = [torch.float64, torch.float32, *HALF]
@@ -157,6 +168,21 @@ def test_unused_ignore_index_changes_nothing(name: str, task: str) -> None:
     assert ll.get_loss(name, task=task, ignore_index=-7)(z, y) == ll.get_loss(name, task=task)(z, y)
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize(("name", "task"), CLASSIFICATION)
+def test_any_number_can_be_the_ignore_index(name: str, task: str, soft: bool) -> None:
+    z, y = batch(task)
+    if soft:
+        y = F.one_hot(y, 4) if task == "multiclass" else y / 2
+    for ignore_index in sorted({-7, 255, *(int(label) for label in y.unique() if label == label.round())}):
+        ignored = y == ignore_index
+        if task == "multiclass" and soft:
+            ignored = ignored.all(dim=1, keepdim=True)
+        expected = evaluate(make(name, task), z, y.masked_fill(ignored, -100))
+        actual = evaluate(make(name, task, ignore_index=ignore_index), z, y)
+        torch.testing.assert_close(actual, expected, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize(("name", "task"), BY_TASK)
 def test_nan_in_a_row_that_counts_is_seen(name: str, task: str) -> None:
     z, y = batch(task)
@@ -200,6 +226,22 @@ def test_nan_target_is_refused(name: str, task: str) -> None:
     y[2] = math.nan
     with pytest.raises(ValueError, match=r"target .* nan"):
         ll.get_loss(name, task=task)(z, y)
+
+
+# hinge takes labels too, which it checks on its own
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize(("name", "task"), [*CLASSIFICATION, ("hinge", "binary")])
+def test_bad_targets_are_nan_where_looking_would_stall(name: str, task: str, soft: bool) -> None:
+    # on accelerators, while compiling and, as here, inside torch.func
+    z, y = batch(task)
+    y = F.one_hot(y, 4).double() if soft and task == "multiclass" else y
+    y[2] = 7
+    loss = make(name, task, reduction="none")
+    value, _ = torch.func.vjp(lambda x: loss(x, y), z)
+    other = torch.arange(8) != 2
+    assert value[2].isnan().all()
+    if name != "ghm":  # where rows depend on each other
+        torch.testing.assert_close(value[other], loss(z[other], y[other]), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize(("name", "task"), BY_TASK)
@@ -291,11 +333,26 @@ def test_half_precision(name: str, arguments: dict[str, Any], task: str, rows: s
     torch.testing.assert_close(gradient.double(), exact_gradient, rtol=5e-3, atol=SMALLEST[dtype])
 
 
-@pytest.mark.parametrize(("name", "task"), BY_TASK)
-def test_float64_stays_float64(name: str, task: str) -> None:
-    # monai, timm, TB and keras cast to float32
-    z, y = batch(task)
-    assert ll.get_loss(name, task=task, weight=None)(z, y).dtype == torch.float64
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", ll.list_losses())
+def test_dtype_of_the_loss_is_that_of_the_input_but_half(name: str, dtype: torch.dtype) -> None:
+    # monai, timm, TB and keras cast float64 to float32; liger, torch and others return half
+    for task in tasks(name):
+        z, y = batch(task, soft=name == "kl_div", dtype=dtype)
+        loss = make(name, task).to(dtype)
+        for sample_weight in (None, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.int64)):
+            given = (z, y, sample_weight)
+            assert {value.dtype for value in (loss(*given), *loss.sum_and_weight(*given))} == {
+                torch.promote_types(dtype, torch.float32)
+            }
+
+
+@pytest.mark.parametrize(("name", "task"), CLASSIFICATION)
+def test_constants_follow_the_input_to_its_device(name: str, task: str) -> None:
+    z, y = (tensor.to("meta") for tensor in batch(task))
+    weight = {"weight": WEIGHT[task]} if ll.SUPPORT[name]["weight"] is True else {}
+    value = make(name, task, reduction="none", **weight)(z, y, torch.ones(8, device="meta"))
+    assert (value.device.type, value.shape) == ("meta", y.shape)
 
 
 @pytest.mark.parametrize(("name", "task"), BY_TASK)
