@@ -14,6 +14,7 @@ import lightning_losses as ll
 from lightning_losses import conf
 from lightning_losses.app import run
 from lightning_losses.app.data import KINDS
+from tests.app.loading import write_fashion
 
 CONF = Path(conf.__file__).parent
 GROUPS = ("loss", "regularizer", "constraint", "optimizer", "scheduler")
@@ -29,9 +30,10 @@ DATA_FOR = {
     "binary": ["data=rings"],
     "multiclass": ["data=digits"],
     "multilabel": ["data=random_labels"],
-    "regression": ["data=csv", "data.path={table}", "data.target=number"],
+    "regression": ["data=csv", "data.path={folder}/table.csv", "data.target=number"],
 }
 TASK_OF = {"focal_balanced": "binary", "hinge": "binary", "adaptive_log_softmax": "multiclass"}  # without a key `task`
+FASHION = ["data.root={folder}", "data.download=false", "data.val_fraction=0.5"]
 # what a file cannot know by itself
 NEEDED = {
     "loss/adaptive_log_softmax": [
@@ -44,7 +46,9 @@ NEEDED = {
     "loss/forward_correction": [f"loss.transition={torch.eye(10).tolist()}"],
     "loss/ldam": ["loss.class_counts=${sizes.counts}"],
     "loss/logit_adjusted": ["loss.prior=${sizes.shares}"],
-    "data/csv": ["data.path={table}", "data.target=label"],
+    "data/csv": ["data.path={folder}/table.csv", "data.target=label"],
+    "data/fashion_mnist": FASHION,
+    "model/cnn": ["data=fashion_mnist", *FASHION, "loss=ce"],
     "model/custom": ["model._target_=torch.nn.Linear", "+model.in_features=2", "+model.out_features=1"],
     "constraint/unit_norm": ["model=linear"],
 }
@@ -67,10 +71,11 @@ def _no_plots(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "table.csv"
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
     rows = [f"{i % 7},{'yes' if i % 3 else 'no'},{i % 7 + i / 100}" for i in range(60)]
-    path.write_text("\n".join(["x,label,number", *rows]))
+    (path / "table.csv").write_text("\n".join(["x,label,number", *rows]))
+    write_fashion(path)
     return path
 
 
@@ -78,12 +83,12 @@ TRAINED = [choice for choice in choices(CONF, GROUPS) if choice != "loss/kl_div"
 
 
 @pytest.mark.parametrize("choice", TRAINED)
-def test_a_step(choice, table, tmp_path):
+def test_a_step(choice, folder, tmp_path):
     group, _, name = choice.rpartition("/")
     overrides = [f"{group}={name}", *STEP, *NEEDED.get(choice, [])]
     if group == "loss":
         overrides += DATA_FOR[task_of(name)]
-    overrides = [override.replace("{table}", str(table)) for override in overrides]
+    overrides = [override.replace("{folder}", str(folder)) for override in overrides]
     if group == "callbacks":
         overrides.remove("callbacks.progress_bar=null")
     result = run(ll.compose(*overrides), tmp_path).result
@@ -133,5 +138,6 @@ def test_the_callbacks_arguments_are_complete_with_their_names(block, callback, 
 @pytest.mark.parametrize("choice", choices(CONF / "app", ["data"]))
 def test_the_datas_arguments_are_complete(choice):
     mapping = OmegaConf.load(CONF / "app" / f"{choice}.yaml")
-    expected = inspect.signature(KINDS[mapping.name]).parameters.keys() - {"task"}
-    assert mapping.keys() - {"name", "batch_size", "eval_batch_size"} == expected
+    expected = inspect.signature(KINDS[mapping.name]).parameters.keys() - {"task", "split"}
+    shared = {"name", "split", "val_fraction", "test_fraction", "seed", "batch_size", "eval_batch_size"}
+    assert mapping.keys() - shared == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
 
 
 def mlp(
-    in_features: int,
+    in_features: int | Sequence[int],
     out_features: int,
     hidden: Sequence[int] = (64, 64),
     activation: str = "ReLU",
@@ -46,7 +47,7 @@ def mlp(
     """Return linear layers with an activation between them.
 
     Args:
-        in_features: Number of features.
+        in_features: Number of features, or the shape of an image, which is flattened.
         out_features: Number of outputs.
         hidden: Units of each hidden layer.
         activation: Class of `torch.nn` behind each hidden layer.
@@ -62,7 +63,11 @@ def mlp(
     """
     in_interval("model.dropout", dropout, 0.0, 1.0)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    width = in_features
+    if isinstance(in_features, Sequence):
+        layers["flatten"] = nn.Flatten()
+        width = math.prod(in_features)
+    else:
+        width = in_features
     for i, units in enumerate(hidden, start=1):
         layers[f"hidden_{i}"] = nn.Linear(width, int(positive("model.hidden", units)))
         if norm is not None:
@@ -77,7 +82,55 @@ def mlp(
     return nn.Sequential(layers)
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp}
+def cnn(
+    in_shape: int | Sequence[int],
+    out_features: int,
+    channels: Sequence[int] = (32, 64),
+    hidden: int = 128,
+    dropout: float = 0.0,
+) -> nn.Sequential:
+    """Return blocks of convolution (3 x 3), batch norm, ReLU and pooling (2 x 2), then a hidden layer.
+
+    With its defaults the network of Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, 2020, for
+    images of 28 x 28.
+
+    Args:
+        in_shape: Channels, height and width of an image.
+        out_features: Number of outputs.
+        channels: Of each block, which halves height and width.
+        hidden: Units of the layer before the output.
+        dropout: Probability of dropout before the output.
+
+    Returns:
+        Layers named `conv_1`, `norm_1`, `activation_1`, `pool_1`, ..., `output`.
+
+    Raises:
+        ValueError: The rows are no images, the images are too small for so many blocks, or a number is out of range.
+    """
+    if not isinstance(in_shape, Sequence):
+        raise ValueError(f"model=cnn is for images, these data have {in_shape} features: choose model=mlp")
+    in_interval("model.dropout", dropout, 0.0, 1.0)
+    before, height, width = in_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, count in enumerate(channels, start=1):
+        layers[f"conv_{i}"] = nn.Conv2d(before, int(positive("model.channels", count)), 3, padding=1)
+        layers[f"norm_{i}"] = nn.BatchNorm2d(count)
+        layers[f"activation_{i}"] = nn.ReLU()
+        layers[f"pool_{i}"] = nn.MaxPool2d(2)
+        before, height, width = count, height // 2, width // 2
+    if not height * width:
+        raise ValueError(f"model.channels: images of {list(in_shape)} are too small for {len(channels)} blocks")
+    layers["flatten"] = nn.Flatten()
+    layers["hidden"] = nn.Linear(before * height * width, int(positive("model.hidden", hidden)))
+    layers["hidden_norm"] = nn.BatchNorm1d(hidden)
+    layers["hidden_activation"] = nn.ReLU()
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["output"] = nn.Linear(hidden, out_features)
+    return nn.Sequential(layers)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp}
 
 
 def _torch_class(argument: str, name: str) -> type[nn.Module]:

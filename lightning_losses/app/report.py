@@ -68,6 +68,15 @@ def baselines(dataset: Dataset) -> dict[str, dict[str, float]]:
     }
 
 
+def clean_accuracy(module: ObjectiveModule, data: InMemoryData) -> dict[str, float]:
+    """Return the accuracy on the training rows by their labels before wrong ones were planted, if there were any."""
+    part = data.dataset.parts["train"]
+    if part.clean is None:
+        return {}
+    decided = _decisions(module, part.x.split(data.eval_batch_size))
+    return {"train/clean_accuracy": float((decided == part.clean).float().mean())}
+
+
 def write_files(
     folder: Path, result: dict[str, Any], history: pd.DataFrame, module: ObjectiveModule, data: InMemoryData
 ) -> None:

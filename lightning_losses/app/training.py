@@ -25,7 +25,15 @@ from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, build_data
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.models import build_model
-from lightning_losses.app.report import baselines, metrics_of, print_result, show_setup, versions, write_files
+from lightning_losses.app.report import (
+    baselines,
+    clean_accuracy,
+    metrics_of,
+    print_result,
+    show_setup,
+    versions,
+    write_files,
+)
 from lightning_losses.app.tables import say
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
@@ -198,7 +206,9 @@ def _result(
     checkpoint = _restore_kept(trainer, module)
     return {
         "status": "interrupted" if trainer.interrupted else "finished",
-        "metrics": metrics_of(history, checkpoint["epoch"]) | _test(trainer, module, data),
+        "metrics": metrics_of(history, checkpoint["epoch"])
+        | clean_accuracy(module, data)
+        | _test(trainer, module, data),
         "baselines": baselines(data.dataset),
         "checkpoint": checkpoint,
         "task": data.dataset.task,

@@ -6,22 +6,18 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from lightning_losses.app.data import build_data
 from lightning_losses.app.data.columns import encode
 from lightning_losses.app.data.module import RowOrder
-from lightning_losses.app.data.split import split_rows
+from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
-
-
-def data(name, **arguments):
-    return build_data({"name": name, "batch_size": 100, "eval_batch_size": 1000, "seed": 0, **arguments})
+from tests.app.loading import data
 
 
 def test_rings_are_as_separable_as_the_formula_says():
     dataset = data("rings", positives=20_000, negatives=20_000).dataset
-    x, y = dataset.parts["train"]
-    score = dataset.baselines["radius only"](x)
-    assert roc_auc_score(y, score) == pytest.approx(0.983, abs=0.003)  # Phi(3 / sqrt 2)
+    train = dataset.parts["train"]
+    score = dataset.baselines["radius only"](train.x)
+    assert roc_auc_score(train.y, score) == pytest.approx(0.983, abs=0.003)  # Phi(3 / sqrt 2)
 
 
 def test_rings_have_the_sizes_of_the_reference():
@@ -94,7 +90,7 @@ def test_text_among_numbers_is_a_hole_and_is_reported():
 
 def test_a_group_is_never_divided():
     groups = np.repeat(np.arange(20), 5)
-    parts = split_rows(100, how="group", groups=groups)
+    parts = Split("group", test_fraction=0.2).rows(100, groups=groups)
     found = [set(groups[rows]) for rows in parts.values()]
     assert sum(map(len, found)) == 20
     assert sorted(np.concatenate(list(parts.values()))) == list(range(100))
@@ -102,7 +98,7 @@ def test_a_group_is_never_divided():
 
 def test_the_test_part_is_the_latest():
     times = np.random.default_rng(0).permutation(100)
-    parts = split_rows(100, how="time", times=times)
+    parts = Split("time", test_fraction=0.2).rows(100, times=times)
     assert {name: (times[rows].min(), times[rows].max()) for name, rows in parts.items()} == {
         "train": (0, 59),
         "val": (60, 79),
@@ -112,7 +108,7 @@ def test_the_test_part_is_the_latest():
 
 def test_each_class_is_divided_alike():
     classes = np.repeat([0, 1], [900, 100])
-    parts = split_rows(1000, classes=classes)
+    parts = Split(test_fraction=0.2).rows(1000, classes=classes)
     assert {name: int(classes[rows].sum()) for name, rows in parts.items()} == {"train": 60, "val": 20, "test": 20}
 
 

@@ -105,7 +105,7 @@ CASES = {
     "rare class": (
         {"x": NUMBERS, "y": ["a"] * 39 + ["b"]},
         ["data.target=y"],
-        "data.split=stratified: The least populated",
+        "data.split=stratified: class 'b' has 1 row, 3 are needed",
     ),
     "no group": (
         {"x": NUMBERS, "y": CLASSES},

@@ -1,4 +1,4 @@
-"""Data sets by name, in memory: `rings`, `digits`, `csv`, `random_labels`."""
+"""Data sets by name, in memory, and what can be done to any of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 from lightning_losses._validation import choice
 from lightning_losses.app.data.base import Dataset, Part, Task
 from lightning_losses.app.data.digits import digits
+from lightning_losses.app.data.fashion_mnist import fashion_mnist
+from lightning_losses.app.data.imbalance import make_imbalanced
+from lightning_losses.app.data.label_noise import plant_label_noise
 from lightning_losses.app.data.module import InMemoryData
 from lightning_losses.app.data.random_labels import random_labels
 from lightning_losses.app.data.rings import rings
+from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.table_file import csv
 
 __all__ = ["Dataset", "InMemoryData", "Part", "Task", "build_data"]
@@ -18,16 +22,21 @@ __all__ = ["Dataset", "InMemoryData", "Part", "Task", "build_data"]
 KINDS: dict[str, Callable[..., Dataset]] = {
     "csv": csv,
     "digits": digits,
+    "fashion_mnist": fashion_mnist,
     "random_labels": random_labels,
     "rings": rings,
 }
+
+
+SPLIT = {"split": "how"} | {name: name for name in ("val_fraction", "test_fraction", "seed", "folds", "fold")}
 
 
 def build_data(mapping: Mapping[str, Any], task: Task | None = None) -> InMemoryData:
     """Build the data of the config group `data`.
 
     Args:
-        mapping: `name`, `batch_size`, `eval_batch_size` and the arguments of that kind of data.
+        mapping: `name`, the arguments of that kind of data, and what all kinds share: how rows are divided, what is
+            done to the training part and how batches are made of it.
         task: What the target is; None leaves it to the data.
 
     Returns:
@@ -39,5 +48,9 @@ def build_data(mapping: Mapping[str, Any], task: Task | None = None) -> InMemory
     """
     arguments = dict(mapping)
     load = KINDS[choice("data.name", arguments.pop("name"), KINDS)]
-    batches = {key: arguments.pop(key) for key in ("batch_size", "eval_batch_size")}
-    return InMemoryData(load(task, **arguments), seed=arguments["seed"], **batches)
+    split = Split(**{field: arguments.pop(key) for key, field in SPLIT.items() if key in arguments})
+    batches = {key: arguments.pop(key) for key in ("batch_size", "eval_batch_size", "sampler") if key in arguments}
+    imbalance, noise = (arguments.pop(key, {}) for key in ("imbalance", "label_noise"))
+    dataset = make_imbalanced(load(task, split, **arguments), split.seed, **imbalance)
+    dataset = plant_label_noise(dataset, split.seed, **noise)
+    return InMemoryData(dataset, seed=split.seed, **batches)

@@ -15,10 +15,19 @@ Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 
 class Part(NamedTuple):
-    """Rows of one part: `x` (N, F) float32; `y` as `as_target` makes it."""
+    """Rows of one part.
+
+    Attributes:
+        x: Features (N, F) or images (N, C, H, W), float32.
+        y: Targets, as `as_target` makes them.
+        rows: Numbers of the rows in what the data came from, (N,), from 0.
+        clean: The targets before wrong labels were planted; None where none were.
+    """
 
     x: Tensor
     y: Tensor
+    rows: Tensor
+    clean: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,10 @@ class Dataset:
     Args:
         task: What the target is.
         parts: `train`, `val` and, where there is one, `test`.
-        features: One name per column of `x`.
+        features: One name per number of a row of `x`.
         targets: The classes (binary: negative, positive; multiclass), the labels (multilabel) or the target columns.
         notes: What was done to the data, a line each.
-        baselines: Score functions (N, F) -> (N,) to report beside the model; binary only.
+        baselines: Score functions of `x` -> (N,) to report beside the model; binary only.
         target_scale: Mean and standard deviation that a regression target was standardised with, (outputs,) each.
 
     Raises:
@@ -64,9 +73,10 @@ class Dataset:
             )
 
     @property
-    def inputs(self) -> int:
-        """Number of features."""
-        return self.parts["train"].x.shape[1]
+    def inputs(self) -> int | list[int]:
+        """Number of features, or the shape of an image: channels, height, width."""
+        first, *others = self.parts["train"].x.shape[1:]
+        return [first, *others] if others else first
 
     @property
     def outputs(self) -> int:
@@ -93,10 +103,16 @@ def as_target(task: Task, values: npt.NDArray[Any]) -> Tensor:
     return y if task == "multiclass" else y.reshape(len(values), -1)
 
 
-def make_parts(x: npt.NDArray[Any], y: Tensor, rows: Mapping[str, npt.NDArray[np.intp]]) -> dict[str, Part]:
-    """Return the parts that hold the given rows of `x` and `y`."""
-    features = torch.tensor(x, dtype=torch.float32)
-    return {name: Part(features[index], y[index]) for name, index in rows.items()}
+def make_parts(
+    x: npt.NDArray[Any] | Tensor,
+    y: Tensor,
+    rows: Mapping[str, npt.NDArray[np.intp]],
+    numbers: npt.NDArray[np.intp] | None = None,
+) -> dict[str, Part]:
+    """Return the parts that hold the given rows of `x` and `y`, which have these `numbers` in their source."""
+    features = torch.as_tensor(x, dtype=torch.float32)
+    known = torch.arange(len(y)) if numbers is None else torch.tensor(numbers)
+    return {name: Part(features[index], y[index], known[index]) for name, index in rows.items()}
 
 
 def check_task(given: Task | None, found: Task) -> Task:
@@ -104,3 +120,10 @@ def check_task(given: Task | None, found: Task) -> Task:
     if given not in (None, found):
         raise ValueError(f"task={given}: these data are {found}")
     return found
+
+
+def class_indices(dataset: Dataset, argument: str) -> Tensor:
+    """Return the classes of the training rows, (N,), or raise where the task has none, naming `argument`."""
+    if dataset.task not in ("binary", "multiclass"):
+        raise ValueError(f"{argument} needs one class for each row, these data are {dataset.task}")
+    return dataset.parts["train"].y.flatten()

@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_losses._validation import positive
-from lightning_losses.app.data.base import Dataset, Part
+from lightning_losses._validation import choice, positive
+from lightning_losses.app.data.base import Dataset, Part, class_indices
 
 
 class RowOrder:
@@ -22,10 +22,20 @@ class RowOrder:
         seed: Of the order.
         rank: Of this process.
         ranks: Number of processes.
+        weight: How often each row is drawn, with replacement, in a shuffled order; None takes each row once.
     """
 
-    def __init__(self, count: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.shuffle, self.seed = count, shuffle, seed
+    def __init__(
+        self,
+        count: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        weight: Tensor | None = None,
+    ) -> None:
+        self.count, self.shuffle, self.seed, self.weight = count, shuffle, seed, weight
         self.rank, self.ranks = rank, ranks
         self.epoch = 0
 
@@ -38,7 +48,10 @@ class RowOrder:
         if not self.shuffle:
             return torch.arange(self.rank, self.count, self.ranks)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.count, generator=generator)
+        if self.weight is None:
+            order = torch.randperm(self.count, generator=generator)
+        else:
+            order = torch.multinomial(self.weight, self.count, replacement=True, generator=generator)
         return order[: self.count // self.ranks * self.ranks][self.rank :: self.ranks]
 
 
@@ -83,18 +96,30 @@ class InMemoryData(L.LightningDataModule):
         batch_size: Rows of a training batch.
         eval_batch_size: Rows of a validation or test batch.
         seed: Of the order of the training rows.
+        sampler: `balanced` draws the training rows with replacement, each class equally often; None takes each once.
+
+    Raises:
+        ValueError: A size is not above 0, or the sampler is unknown or the task has no classes to balance.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int = 100, eval_batch_size: int = 1000, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 100,
+        eval_batch_size: int = 1000,
+        seed: int = 0,
+        sampler: str | None = None,
+    ) -> None:
         super().__init__()
         self.dataset = dataset
         self.batch_size = int(positive("data.batch_size", batch_size))
         self.eval_batch_size = int(positive("data.eval_batch_size", eval_batch_size))
         self.seed = seed
+        self._weight = None if sampler is None else _weight(dataset, sampler)
 
     def train_dataloader(self) -> BatchLoader:
         """Batches in a new order every epoch."""
-        return self._loader("train", self.batch_size, shuffle=True)
+        return self._loader("train", self.batch_size, shuffle=True, weight=self._weight)
 
     def val_dataloader(self) -> BatchLoader:
         """Batches in the rows' own order."""
@@ -104,8 +129,15 @@ class InMemoryData(L.LightningDataModule):
         """Batches in the rows' own order."""
         return self._loader("test", self.eval_batch_size, shuffle=False)
 
-    def _loader(self, name: str, batch_size: int, *, shuffle: bool) -> BatchLoader:
+    def _loader(self, name: str, batch_size: int, *, shuffle: bool, weight: Tensor | None = None) -> BatchLoader:
         part = self.dataset.parts[name]
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = RowOrder(len(part.y), shuffle=shuffle, seed=self.seed, rank=rank, ranks=ranks)
+        order = RowOrder(len(part.y), shuffle=shuffle, seed=self.seed, rank=rank, ranks=ranks, weight=weight)
         return BatchLoader(part, BatchSampler(order, batch_size))
+
+
+def _weight(dataset: Dataset, sampler: str) -> Tensor:
+    """Return how often each training row is drawn."""
+    choice("data.sampler", sampler, ("balanced",))
+    y = class_indices(dataset, "data.sampler=balanced")
+    return (1 / torch.bincount(y, minlength=len(dataset.targets)))[y]

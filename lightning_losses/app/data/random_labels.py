@@ -6,33 +6,27 @@ import numpy as np
 
 from lightning_losses._validation import in_interval, positive
 from lightning_losses.app.data.base import Dataset, Task, as_target, check_task, make_parts
-from lightning_losses.app.data.split import split_rows
+from lightning_losses.app.data.split import Split
 
 
 def random_labels(
-    task: Task | None = None,
+    task: Task | None,
+    split: Split,
     *,
     rows: int = 1000,
     features: int = 64,
     labels: int = 10,
     positive_share: float = 0.5,
-    split: str = "random",
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.0,
-    seed: int = 0,
 ) -> Dataset:
     """Draw features from N(0, 1) and labels that do not depend on them.
 
     Args:
         task: `multilabel` or None.
+        split: Which rows are for what; its seed is also that of the rows.
         rows: Number of rows.
         features: Number of features.
         labels: Number of labels.
         positive_share: Probability of a label to be 1.
-        split: `random`.
-        val_fraction: Share of the rows for validation.
-        test_fraction: Share of the rows for the test part; 0 leaves it out.
-        seed: Of the rows and of the split.
 
     Returns:
         A multilabel data set; AUROC 0.5 is all there is to reach on its validation part.
@@ -42,10 +36,10 @@ def random_labels(
     """
     positive("data.rows", rows)
     in_interval("data.positive_share", positive_share, 0.0, 1.0)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(split.seed)
     x = generator.standard_normal((rows, features))
     y = generator.random((rows, labels)) < positive_share
-    parts = split_rows(rows, how=split, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+    parts = split.rows(rows)
     return Dataset(
         task=check_task(task, "multilabel"),
         parts=make_parts(x, as_target("multilabel", y), parts),

@@ -8,21 +8,18 @@ from torch import Tensor
 
 from lightning_losses._validation import finite_non_negative, positive
 from lightning_losses.app.data.base import Dataset, Task, as_target, check_task, make_parts
-from lightning_losses.app.data.split import split_rows
+from lightning_losses.app.data.split import Split
 
 
 def rings(
-    task: Task | None = None,
+    task: Task | None,
+    split: Split,
     *,
     positives: int = 200,
     negatives: int = 6000,
     positive_radius: float = 5.0,
     negative_radius: float = 8.0,
     noise: float = 1.0,
-    split: str = "stratified",
-    val_fraction: float = 0.3,
-    test_fraction: float = 0.0,
-    seed: int = 0,
 ) -> Dataset:
     """Draw points at a uniform angle, at radius + N(0, noise).
 
@@ -31,15 +28,12 @@ def rings(
 
     Args:
         task: `binary` or None.
+        split: Which points are for what; its seed is also that of the points.
         positives: Number of points of class 1.
         negatives: Number of points of class 0.
         positive_radius: Mean radius of class 1.
         negative_radius: Mean radius of class 0.
         noise: Standard deviation of the radius.
-        split: `stratified` or `random`.
-        val_fraction: Share of the points for validation.
-        test_fraction: Share of the points for the test part; 0 leaves it out.
-        seed: Of the points and of the split.
 
     Returns:
         A binary data set with two features.
@@ -50,7 +44,7 @@ def rings(
     positive("data.positives", positives)
     positive("data.negatives", negatives)
     finite_non_negative("data.noise", noise)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(split.seed)
     x = np.concatenate(
         [
             _ring(generator, negatives, negative_radius, noise),
@@ -58,9 +52,7 @@ def rings(
         ]
     )
     classes = np.repeat([0, 1], [negatives, positives])
-    rows = split_rows(
-        len(x), how=split, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed, classes=classes
-    )
+    rows = split.rows(len(x), classes=classes)
     return Dataset(
         task=check_task(task, "binary"),
         parts=make_parts(x, as_target("binary", classes), rows),

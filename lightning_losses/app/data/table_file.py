@@ -12,12 +12,13 @@ import torch
 from lightning_losses._validation import nearest
 from lightning_losses.app.data.base import Dataset, Task, as_target, make_parts
 from lightning_losses.app.data.columns import encode, numbers_in, refuse_holes
-from lightning_losses.app.data.split import split_rows
+from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 
 
 def csv(
-    task: Task | None = None,
+    task: Task | None,
+    split: Split,
     *,
     path: str,
     target: str | Sequence[str],
@@ -30,12 +31,8 @@ def csv(
     max_classes: int = 20,
     max_categories: int | None = 50,
     scale_target: bool = True,
-    split: str = "stratified",
     group: str | None = None,
     time: str | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
 ) -> Dataset:
     """Read a CSV file with one row a sample and a header.
 
@@ -45,6 +42,7 @@ def csv(
     Args:
         task: What the target is. None infers it: text, booleans or at most `max_classes` different whole numbers are
             classes (two of them: binary), other numbers are regression, several columns of 0 and 1 are multilabel.
+        split: Which rows are for what.
         path: The file; whatever pandas reads, compressed files and addresses included.
         target: Column to predict, or several.
         positive: The class that counts as 1 in a binary task; None takes the last one in sorted order.
@@ -56,12 +54,8 @@ def csv(
         max_classes: Up to so many different whole numbers count as classes.
         max_categories: One-hot columns of one text column; the rarest categories share the last. None: no limit.
         scale_target: Standardise a regression target.
-        split: `stratified`, `random`, `group` or `time`.
         group: Column that names a row's group, for `split=group`; never a feature.
         time: Column to sort by, for `split=time`; never a feature.
-        val_fraction: Share of the rows (groups) for validation.
-        test_fraction: Share of the rows (groups) for the test part; 0 leaves it out.
-        seed: Of the split.
 
     Returns:
         The data set.
@@ -84,13 +78,10 @@ def csv(
 
     table, notes = _drop_rows_without(table, [*targets, *filter(None, (group, time))], strict)
     labels = read_target(table[targets], task, positive=positive, max_classes=max_classes)
-    rows = split_rows(
+    rows = split.rows(
         len(table),
-        how=split,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
         classes=labels.values if labels.task in ("binary", "multiclass") else None,
+        names=labels.names,
         groups=table[group].to_numpy() if group else None,
         times=_times(table[time]).to_numpy() if time else None,
     )
@@ -111,7 +102,7 @@ def csv(
         notes.append(f"target standardised, losses and metrics are in these units: {shown}")
     return Dataset(
         task=labels.task,
-        parts=make_parts(x, y, rows),
+        parts=make_parts(x, y, rows, table.index.to_numpy()),
         features=names,
         targets=labels.names,
         notes=[*labels.notes, *notes, *encoded],
