@@ -124,7 +124,7 @@ NAMES = [name for name in ll.list_losses() if is_phi(name)]
 BY_TASK = [(name, task) for name in NAMES for task in tasks(name)]
 VARIANTS = [(name, arguments) for name in NAMES for arguments in (CASES[name].variants if name in CASES else ({},))]
 VARIANTS_BY_TASK = [(*variant, task) for variant in VARIANTS for task in tasks(variant[0])]
-MULTICLASS = [name for name, task in BY_TASK if task == "multiclass"]
+MULTICLASS = [name for name in NAMES if tasks(name)[0] == "multiclass"]
 CLASSIFICATION = [
     (name, task)
     for name in ll.list_losses()

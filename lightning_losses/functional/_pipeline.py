@@ -282,10 +282,12 @@ def row_loss(
 
     Raises:
         ValueError: Shapes do not fit, or a target is out of range.
-        TypeError: `input` is not floating point, or class indices are not integers.
+        TypeError: `input` is not floating point, class indices are not integers, or targets are complex.
     """
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}")
+    if target.is_complex():
+        raise TypeError(f"target must hold real numbers, got {target.dtype}")
     dtype = _compute_dtype(input)
     factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))
     if isinstance(formula, Extra):
@@ -413,7 +415,7 @@ def _hard_target(
             f"target must have shape {tuple(shape)} (class indices) or {tuple(input_shape)} (one-hot rows or "
             f"probabilities) for input of shape {tuple(input_shape)}, got {tuple(target.shape)}"
         )
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+    if target.is_floating_point() or target.dtype == torch.bool:
         raise TypeError(f"target must hold integers as class indices, got {target.dtype}")
     classes = matrix.shape[1]
     target = target.reshape(-1).long()
@@ -526,7 +528,7 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
 
 
 def _element_target(settings: Settings, target: Tensor) -> _Target:
-    if target.numel() and not target.is_complex() and may_look(target):
+    if target.numel() and may_look(target):
         low, high = (end.item() for end in target.aminmax())
         if low >= 0 and high <= 1 and not low <= settings.ignore_index <= high:
             return _Target(target, None, None)

@@ -163,6 +163,15 @@ def test_finite_at_extremes_and_blind_to_ignored_rows(name: str, arguments: dict
     assert nothing == 0
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["ce", "nce", "nll"])
+def test_one_class(name: str, label_smoothing: float) -> None:
+    z, y = torch.tensor([[2.0], [1.0], [-3.0]]), torch.tensor([0, -100, 0])
+    value = ll.get_loss(name, label_smoothing=label_smoothing, reduction="none")(z, y)
+    # p is 1; of the one class, so is the normalized loss, but for 0 / 0
+    assert value.tolist() == ([-2.0, 0.0, 3.0] if name == "nll" else [0.0, 0.0, 0.0])
+
+
 @pytest.mark.parametrize(("name", "arguments"), CASES, ids=IDS)
 def test_spatial_is_rows(name: str, arguments: dict[str, Any]) -> None:
     loss = ll.get_loss(name, reduction="none", **arguments)

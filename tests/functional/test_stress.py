@@ -296,6 +296,13 @@ def test_dtype_mistakes_are_refused(input_dtype: torch.dtype, target_dtype: torc
         ll.functional.cross_entropy_loss(torch.zeros(8, 5, dtype=input_dtype), torch.zeros(8, dtype=target_dtype))
 
 
+@pytest.mark.parametrize(("name", "task"), CLASSIFICATION)
+def test_complex_targets_are_refused(name: str, task: str) -> None:
+    z, _ = batch(task)
+    with pytest.raises(TypeError, match=r"target .*complex64"):
+        make(name, task)(z, torch.zeros_like(z, dtype=torch.complex64))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sample_weight_is_checked(name: str) -> None:
     task = tasks(name)[0]
@@ -339,12 +346,15 @@ def test_dtype_of_the_loss_is_that_of_the_input_but_half(name: str, dtype: torch
     # monai, timm, TB and keras cast float64 to float32; liger, torch and others return half
     for task in tasks(name):
         z, y = batch(task, soft=name == "kl_div", dtype=dtype)
-        loss = make(name, task).to(dtype)
-        for sample_weight in (None, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.int64)):
-            given = (z, y, sample_weight)
-            assert {value.dtype for value in (loss(*given), *loss.sum_and_weight(*given))} == {
-                torch.promote_types(dtype, torch.float32)
-            }
+        loss, expected = make(name, task).to(dtype), torch.promote_types(dtype, torch.float32)
+        for target in (y, y.double() if y.is_floating_point() else y.int()):
+            for sample_weight in (None, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.int64)):
+                values = loss(z, target, sample_weight), *loss.sum_and_weight(z, target, sample_weight)
+                assert {value.dtype for value in values} == {expected}
+            if ll.SUPPORT[name]["from_logits"] is True:
+                of_probabilities = make(name, task, from_logits=False)
+                p = z.softmax(1) if task == "multiclass" else z.sigmoid()
+                assert {value.dtype for value in of_probabilities.sum_and_weight(p, target)} == {expected}
 
 
 @pytest.mark.parametrize(("name", "task"), CLASSIFICATION)

@@ -171,7 +171,7 @@ LIMITS: dict[tuple[str, str], tuple[list[float], list[float]]] = {
     ("smooth_l1", "beta"): ([1e-9], [0.0, -1.0, math.nan, math.inf]),
     ("taylor_ce", "order"): ([1], [0, 2.5]),
     **{(name, "label_smoothing"): ([0.0, 1.0], [-1e-9, 1.5]) for name in NAMES},
-    **{(name, "z_loss"): ([0.0], [-1e-9, math.inf]) for name in MULTICLASS if name != "bce"},
+    **{(name, "z_loss"): ([0.0], [-1e-9, math.inf]) for name in MULTICLASS},
 }
 
 
@@ -202,9 +202,12 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("ce", {"pos_weight": 2.0}, ValueError, "pos_weight .*multiclass"),
     ("bce", {"weight": [1.0, 2.0, 3.0]}, ValueError, "weight .*3"),
     ("bce", {"pos_weight": [1.0, 2.0]}, ValueError, "pos_weight .*2"),
+    ("bce", {"pos_weight": -1.0}, ValueError, r"pos_weight .*-1\.0"),
+    *((name, {"reduction": "men"}, ValueError, "reduction .*'men'") for name in ("cosine_similarity", "kl_div", "mse")),
     ("logit_adjusted", {}, TypeError, "prior"),
     ("logit_adjusted", {"prior": [0.5, 0.6]}, ValueError, r"prior .*sum to 1.*0\.6"),
     ("logit_adjusted", {"prior": [0.0, 0.5, 0.5]}, ValueError, r"prior .*\(0, 1\).*0\.0"),
+    ("logit_adjusted", {"prior": [[0.5, 0.5]]}, ValueError, r"prior .*\(0, 1\)"),
     ("logit_adjusted", {"prior": [1.0], "task": "multilabel"}, ValueError, r"prior .*\(0, 1\).*1\.0"),
     ("logit_adjusted", {"prior": [0.5, 0.5], "from_logits": False}, ValueError, "from_logits.*added to logits"),
     ("logit_adjusted", {"prior": [0.2, 0.3, 0.5], "task": "binary"}, ValueError, "prior .*p0, p1"),

@@ -255,10 +255,11 @@ ULP = torch.finfo(torch.float64).eps
         (Z[0].softmax(0), Y[0]),
         (Z.T.softmax(0).reshape(1, 3, 2, 2), Y.reshape(1, 2, 2)),
         (Z.softmax(1).bfloat16(), Y),
+        (F.one_hot(Y, 3).float(), Y),
         # the largest sum that is 1 but for rounding
         (torch.tensor([[0.5, 0.5 + 4 * ULP]], dtype=torch.float64), Y[:1]),
     ],
-    ids=["rows", "one row", "image", "half", "rounding"],
+    ids=["rows", "one row", "image", "half", "certain", "rounding"],
 )
 def test_probabilities_in_the_place_of_logits_warn_once(p: torch.Tensor, y: torch.Tensor) -> None:
     loss = ll.FocalLoss()

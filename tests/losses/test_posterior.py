@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import lightning_losses as ll
-from tests.cases import MULTICLASS, NAMES, VARIANTS
+from tests.cases import MULTICLASS, NAMES, VARIANTS, WEIGHT, batch, tasks
 
 WITHOUT = {"prob_mae", "rce", "taylor_ce"}  # -phi'(log p) / p is bounded
 # Class probabilities that are to be recovered, for six inputs.
@@ -63,9 +63,47 @@ def test_binary_and_multilabel(name: str, task: str) -> None:
     torch.testing.assert_close(loss.posterior(z), truth, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT])
+def test_posterior_of_probabilities_is_that_of_their_logits(name: str) -> None:
+    for task in tasks(name):
+        z, _ = batch(task)
+        p = z.softmax(1) if task == "multiclass" else z.sigmoid()
+        options = {"task": task, "weight": WEIGHT[task], "label_smoothing": 0.1}
+        of_logits, of_probabilities = ll.get_loss(name, **options), ll.get_loss(name, from_logits=False, **options)
+        torch.testing.assert_close(of_probabilities.posterior(p), of_logits.posterior(z), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3), (2, 4, 3, 1), (1, 4, 2, 3)], ids=str)
+def test_labels_are_dimension_1(shape: tuple[int, ...]) -> None:
+    z = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    by_label = {"alpha": [0.25, 0.5, 0.75, 0.9], "pos_weight": [1.0, 2.5, 4.0, 0.5], "weight": [0.5, 1.0, 2.0, 3.0]}
+    loss = ll.FocalLoss(task="multilabel", label_smoothing=0.1, **by_label)
+    each = torch.stack(
+        [
+            ll.FocalLoss(
+                task="binary",
+                label_smoothing=0.1,
+                alpha=by_label["alpha"][label],
+                pos_weight=by_label["pos_weight"][label],
+            ).posterior(z[:, label])
+            for label in range(4)
+        ],
+        dim=1,
+    )
+    torch.testing.assert_close(loss.posterior(z), each, rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss.posterior(z[0]), each[0], rtol=1e-12, atol=0)
+    image, expected = (x.reshape(shape[0], *shape[2:], 4).movedim(-1, 1) for x in (z, each))
+    torch.testing.assert_close(loss.posterior(image), expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [*((name, {}) for name in NAMES if name in WITHOUT), ("gce", {"q": 1.0}), ("sce", {"alpha": 0.0})],
+    [
+        *((name, {}) for name in NAMES if name in WITHOUT),
+        *(("rce", {"label_floor": 10.0**-power}) for power in range(1, 20)),
+        ("gce", {"q": 1.0}),
+        ("sce", {"alpha": 0.0}),
+    ],
 )
 def test_refused_where_there_is_none(name: str, arguments: dict[str, Any]) -> None:
     loss = ll.get_loss(name, **arguments)

@@ -94,11 +94,21 @@ def test_other_base_rates_of_one_logit() -> None:
     torch.testing.assert_close(moved, torch.stack([expected, z.sigmoid()], dim=1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_other_base_rates_keep_the_dtype(dtype: torch.dtype) -> None:
+    posterior = ll.LogitAdjustedLoss([0.6, 0.3, 0.1]).posterior(TRUTH.log().to(dtype), prior=[0.2, 0.3, 0.5])
+    assert posterior.dtype == torch.promote_types(dtype, torch.float32)
+
+
 def test_base_rates_are_checked() -> None:
     loss = ll.CrossEntropyLoss()
     with pytest.raises(ValueError, match="train_prior"):
         loss.posterior(TRUTH, prior=[0.2, 0.3, 0.5])
-    with pytest.raises(ValueError, match=r"prior .*sum to 1"):
+    with pytest.raises(ValueError, match=r"^prior .*3, got 2"):
+        loss.posterior(TRUTH, prior=[0.2, 0.8], train_prior=[0.5, 0.5])
+    with pytest.raises(ValueError, match=r"^the prior .*3, got 2"):
+        ll.LogitAdjustedLoss([0.5, 0.5]).posterior(TRUTH)
+    with pytest.raises(ValueError, match=r"^prior .*sum to 1"):
         loss.posterior(TRUTH, prior=[0.2, 0.3, 0.6], train_prior=[0.2, 0.3, 0.5])
 
 

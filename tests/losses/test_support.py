@@ -68,6 +68,7 @@ PROPERTIES: dict[str, tuple[dict[str, Any], tuple[bool, bool, bool, bool]]] = {
     "sce": ({}, (True, False, False, False)),
     "rce": ({}, (False, True, True, False)),
     "gce": ({}, (True, True, False, False)),
+    "gce, q=0.99995": ({"q": 0.99995}, (True, True, False, False)),
     "gce, q=1": ({"q": 1.0}, (False, True, True, False)),
     "prob_mae": ({}, (False, True, True, False)),
     "poly1": ({}, (True, False, False, True)),
