@@ -4,14 +4,19 @@ mutmut's mutants, one at a time, each against the tests that reach the changed l
 puts a switch into every function, on which `torch.compile(fullgraph=True)` breaks; here a mutant is new code for a
 function, put in place in a forked process when everything is imported and collected. Left out, besides what mutmut
 leaves out (decorated functions, annotations, what is not in a function): what a `raise` says, and strings with a space.
-Writes `results/mutation.json`; fails if fewer than 95 % are noticed.
+Writes `results/mutation.json`; fails if fewer than 95 % are noticed. Survivors that change nothing stand in
+`equivalent_mutants.json` below the reason; they count as survivors all the same.
 
-    python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60]
+    python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60] [--again]
+
+`--again` tries what survived the last run without a reason, what that run did not come to, and what is in functions
+that have changed since: the rest needs no second look while tests are only added.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -41,6 +46,7 @@ import lightning_losses.functional
 SOURCE = Path(lightning_losses.functional.__file__).parent
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "mutation.json"
+EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 FILES = (
     "classification.py",
     "_pipeline.py",
@@ -66,14 +72,30 @@ SECONDS = 120  # of processor time for one mutant, whatever else runs: tests tha
 
 
 class Mutant(NamedTuple):
-    """A change of one function, and the lines whose tests can notice it."""
+    """A change of one function, and the lines whose tests can notice it.
+
+    Attributes:
+        file: Where the function is.
+        function: Its name.
+        change: What is changed, and the how manieth of equal changes of the function it is.
+        lines: Which lines the change can reach.
+        digest: Tells whether the function is still what it was.
+        code: Makes the changed module.
+    """
 
     file: str
     function: str
-    line: int
     change: str
     lines: frozenset[int]
+    digest: str
     code: Callable[[], str]
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}: {self.function}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.change}"
 
 
 def mutants(file: str) -> list[Mutant]:
@@ -89,6 +111,7 @@ def mutants(file: str) -> list[Mutant]:
             node = parent[node]
 
     result = []
+    equal: Counter[tuple[str, str]] = Counter()
     for mutation in mutations:
         node, function = mutation.original_node, mutation.contained_by_top_level_function
         around = list(above(node))
@@ -102,14 +125,16 @@ def mutants(file: str) -> list[Mutant]:
         statement = next((n for n in around if isinstance(n, kinds)), next(n for n in around if n in position))
         span = position[function.body if isinstance(statement, cst.Param) else statement]
         classes = [n.name.value for n in around if isinstance(n, cst.ClassDef)]
-        change = [" ".join(module.code_for_node(n).split()) for n in (node, mutation.mutated_node)]
+        name = ".".join([*classes, function.name.value])
+        change = " -> ".join(" ".join(module.code_for_node(n).split()) for n in (node, mutation.mutated_node))
+        equal[name, change] += 1
         result.append(
             Mutant(
                 file,
-                ".".join([*classes, function.name.value]),
-                next(position[n].start.line for n in around if n in position),
-                " -> ".join(change),
+                name,
+                change + (f" #{equal[name, change]}" if equal[name, change] > 1 else ""),
                 frozenset(range(span.start.line, span.end.line + 1)),
+                hashlib.sha256(module.code_for_node(function).encode()).hexdigest()[:12],
                 lambda m=mutation: module.deep_replace(m.original_node, m.mutated_node).code,
             )
         )
@@ -220,14 +245,28 @@ def in_turns(items: Sequence[pytest.Item], tests: dict[str, Test]) -> list[pytes
     return sorted(keys, key=keys.__getitem__)
 
 
+def verdicts(last: dict[str, Any], mutants: Sequence[Mutant]) -> dict[Mutant, str | None]:
+    """Return what the last run found for the functions that are still what they were, None for survivors."""
+    survivors = {*last.get("survivors", ()), *itertools.chain(*last.get("equivalent", {}).values())}
+    same = [mutant for mutant in mutants if last.get("functions", {}).get(mutant.place) == mutant.digest]
+    return {mutant: None if str(mutant) in survivors else "the last run" for mutant in same}
+
+
 class Mutation:
     """The plugin that runs the mutants in the place of the tests."""
 
-    def __init__(self, files: Sequence[str], jobs: int, minutes: float) -> None:
+    def __init__(self, files: Sequence[str], jobs: int, minutes: float, last: dict[str, Any]) -> None:
         self.jobs, self.minutes = jobs, minutes
         self.mutants = [mutant for file in files for mutant in mutants(file)]
         random.Random(0).shuffle(self.mutants)  # a run that is cut short has tried a fair sample
-        self.killers: dict[Mutant, str | None] = {}
+        self.equivalent: dict[str, list[str]] = json.loads(EQUIVALENT.read_text())
+        self.killers = verdicts(last, self.mutants)
+        settled = {*filter(self.killers.get, self.mutants), *(m for m in self.killers if str(m) in self.explained)}
+        self.open = [mutant for mutant in self.mutants if mutant not in settled]
+
+    @property
+    def explained(self) -> set[str]:
+        return {*itertools.chain(*self.equivalent.values())}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         torch.set_num_threads(1)
@@ -236,7 +275,7 @@ class Mutation:
         tests = work.result(os.waitpid(work.pid, 0)[1])
         items = in_turns(session.items, tests)
         running: dict[int, tuple[Mutant, Forked]] = {}
-        for mutant in self.mutants:
+        for mutant in self.open:
             if len(running) == self.jobs:
                 self.collect(running)
             if time.monotonic() > end:
@@ -254,13 +293,16 @@ class Mutation:
         mutant, work = running.pop(pid)
         self.killers[mutant] = work.result(status)
         if self.killers[mutant] is None:
-            print(f"survived: {mutant.file}:{mutant.line}: {mutant.function}: {mutant.change}", flush=True)
+            print(f"survived: {mutant}", flush=True)
 
     def summary(self) -> dict[str, Any]:
         made = Counter(mutant.file for mutant in self.mutants)
         killed = Counter(mutant.file for mutant, killer in self.killers.items() if killer)
-        survivors = sorted(mutant for mutant, killer in self.killers.items() if not killer)
+        survivors = [mutant for mutant, killer in self.killers.items() if not killer]
         survived = Counter(mutant.file for mutant in survivors)
+        names = sorted(map(str, survivors))
+        reasons = {why: [name for name in names if name in some] for why, some in self.equivalent.items()}
+        unknown = {mutant.place for mutant in self.mutants if mutant not in self.killers}
         return {
             "mutmut": version("mutmut"),
             "torch": version("torch"),
@@ -274,8 +316,17 @@ class Mutation:
                 for file, n in made.items()
             },
             "killed": sum(killed.values()) / max(len(self.killers), 1),
-            "survivors": [f"{m.file}:{m.line}: {m.function}: {m.change}" for m in survivors],
+            "equivalent": {reason: some for reason, some in reasons.items() if some},
+            "survivors": [name for name in names if name not in self.explained],
+            "functions": dict(sorted((m.place, m.digest) for m in self.mutants if m.place not in unknown)),
         }
+
+    def stale(self) -> list[str]:
+        """Return the equivalent mutants that there are no more, or that a test has noticed after all."""
+        made = {str(mutant): mutant for mutant in self.mutants}
+        files = {mutant.file for mutant in self.mutants}
+        names = sorted(name for name in self.explained if name.split(":")[0] in files)
+        return [name for name in names if name not in made or self.killers.get(made[name])]
 
 
 def main() -> None:
@@ -283,16 +334,20 @@ def main() -> None:
     parser.add_argument("files", nargs="*", default=FILES)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, default=120, help="start no mutant after that; the rest is not tried")
+    parser.add_argument("--again", action="store_true", help="go on from the last result")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    mutation = Mutation(arguments.files, arguments.jobs, arguments.minutes)
+    last = json.loads(arguments.out.read_text()) if arguments.again else {}
+    mutation = Mutation(arguments.files, arguments.jobs, arguments.minutes, last)
     status = pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not long", "-k", QUICK, *TESTS], plugins=[mutation])
     if status:
         sys.exit(status)
     summary = mutation.summary()
     arguments.out.write_text(json.dumps(summary, indent=2) + "\n")
-    print(json.dumps({key: value for key, value in summary.items() if key != "survivors"}, indent=2))
+    print(json.dumps({key: summary[key] for key in ("files", "killed", "survivors")}, indent=2))
+    for name in mutation.stale():
+        print(f"no survivor, to be taken out of {EQUIVALENT.name}: {name}")
     sys.exit(summary["killed"] < LEAST)
 
 
