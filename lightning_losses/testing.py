@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -25,12 +26,14 @@ class Check(NamedTuple):
     problem: str | None
 
 
-def check_loss(loss: Loss, skip: Collection[str] = ()) -> list[Check]:
+def check_loss(loss: Loss, skip: Collection[str] = (), batch: tuple[Tensor, Tensor] | None = None) -> list[Check]:
     """Put a loss through the cases at which losses break.
 
     Args:
-        loss: The loss, reduced by its mean. A multiclass one gets five classes.
+        loss: The loss, reduced by its mean; it is copied. A multiclass one gets five classes.
         skip: Names of checks that are not meant to hold.
+        batch: Input and target to start from, a row for each index of the first dimension; the input in float64. By
+            default eight rows of the kind that the loss's task says.
 
     Returns:
         The checks that it passed.
@@ -42,29 +45,31 @@ def check_loss(loss: Loss, skip: Collection[str] = ()) -> list[Check]:
     Example:
         >>> import lightning_losses as ll
         >>> [check.name for check in check_loss(ll.FocalLoss())][:3]
-        ['finite', 'gradient', 'half precision']
+        ['finite', 'gradient', 'second gradient']
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"loss must be a lightning_losses.Loss, with sum_and_weight, got {loss!r}")
     if unknown := set(skip) - set(CHECKS):
         raise ValueError(f"skip must hold names of checks, {', '.join(CHECKS)}, got {sorted(unknown)[0]!r}")
-    checks = [Check(name, _problem(check, loss)) for name, check in CHECKS.items() if name not in skip]
+    checks = [Check(name, problem(name, loss, batch)) for name in CHECKS if name not in skip]
     if failed := [check for check in checks if check.problem]:
         lines = "\n".join(f"  {check.name}: {check.problem}" for check in failed)
         raise ValueError(f"{type(loss).__name__} fails {len(failed)} of {len(checks)} checks:\n{lines}")
     return checks
 
 
-def _problem(check: Callable[[Loss], str | None], loss: Loss) -> str | None:
+def problem(name: str, loss: Loss, batch: tuple[Tensor, Tensor] | None = None) -> str | None:
+    """Return what is wrong with a loss by one of the checks, or None; see `check_loss`."""
+    z, y = _batch(loss.task) if batch is None else batch
     try:
-        return check(loss)
+        return CHECKS[name](copy.deepcopy(loss).double(), z.clone(), y.clone())
     except Exception as error:
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
 
 
-def _batch(task: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def _batch(task: str) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    z = (3 * torch.randn(ROWS, CLASSES, generator=generator, dtype=torch.float64)).to(dtype)
+    z = 3 * torch.randn(ROWS, CLASSES, generator=generator, dtype=torch.float64)
     if task == "multiclass":
         return z, torch.randint(CLASSES, (ROWS,), generator=generator)
     if task == "regression":
@@ -74,9 +79,9 @@ def _batch(task: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tenso
 
 
 def _evaluate(loss: Loss, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss and its gradient, in float64."""
+    """Return the loss, its parameters in the input's dtype, and its gradient, in float64."""
     z = z.detach().clone().requires_grad_()
-    value = loss(z, y)
+    value = copy.deepcopy(loss).to(z.dtype)(z, y)
     (gradient,) = torch.autograd.grad(value, z)
     return value.detach().double(), gradient.double()
 
@@ -86,80 +91,81 @@ def _differ(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance:
     return any(bool((a - e).abs().max() > tolerance * (e.abs().max() + 1e-3)) for a, e in pairs)
 
 
-def _finite(loss: Loss) -> str | None:
+def _finite(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     sizes = (1e4,) if loss.task != "regression" else (10.0,)
     for size in (*sizes, 100.0, 16.75):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
-            z, y = _batch(loss.task)
             value, gradient = _evaluate(loss, (z.sign() * size).to(dtype), y)
             if not bool(value.isfinite()) or not bool(gradient.isfinite().all()):
                 return f"value or gradient is not finite at inputs of {size:g} in {dtype}"
     return None
 
 
-def _gradient(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _gradient(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     torch.autograd.gradcheck(lambda x: loss(x, y), z.requires_grad_())
     return None
 
 
-def _half_precision(loss: Loss) -> str | None:
+def _second_gradient(loss: Loss, z: Tensor, y: Tensor) -> str | None:
+    torch.autograd.gradgradcheck(lambda x: loss(x, y), z.requires_grad_())
+    return None
+
+
+def _functional_gradient(loss: Loss, z: Tensor, y: Tensor) -> str | None:
+    differ = _differ((torch.func.grad(lambda x: loss(x, y))(z),), _evaluate(loss, z, y)[1:], 1e-9)
+    return "torch.func.grad gives another gradient" if differ else None
+
+
+def _half_precision(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     for dtype in (torch.bfloat16, torch.float16):
-        z, y = _batch(loss.task, dtype)
-        if loss(z, y).dtype != torch.float32:
-            return f"inputs in {dtype} give a loss in {loss(z, y).dtype}, not in float32"
-        if _differ(_evaluate(loss, z, y), _evaluate(loss, z.double(), y), 1e-2):
+        half, x = copy.deepcopy(loss).to(dtype), z.to(dtype)
+        if half(x, y).dtype != torch.float32:
+            return f"inputs in {dtype} give a loss in {half(x, y).dtype}, not in float32"
+        if _differ(_evaluate(half, x, y), _evaluate(half, x.double(), y), 1e-2):
             return f"differs from float64 on the same inputs by more than 1 % in {dtype}"
     return None
 
 
-def _shift_invariance(loss: Loss) -> str | None:
+def _shift_invariance(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     if loss.task != "multiclass":
         return None
-    z, y = _batch(loss.task)
     z = (64 * z).round() / 64  # exact after the shift
     if _differ(_evaluate(loss, (z + 1000).float(), y), _evaluate(loss, z.float(), y), 1e-3):
         return "adding 1000 to all logits changes value or gradient"
     return None
 
 
-def _order(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _order(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     return "the order of the rows matters" if _differ((loss(z.flip(0), y.flip(0)),), (loss(z, y),), 1e-9) else None
 
 
-def _split(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _split(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     whole = loss.sum_and_weight(z, y)
     parts = [loss.sum_and_weight(z[part], y[part]) for part in (slice(3), slice(3, None))]
     added = parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
     return "sums and weights of parts do not add up to those of the whole" if _differ(added, whole, 1e-9) else None
 
 
-def _mean(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _mean(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     total, weight = loss.sum_and_weight(z, y)
     return "the loss is not its sum over its weight" if _differ((loss(z, y),), (total / weight,), 1e-9) else None
 
 
-def _sample_weight(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
-    twice = torch.tensor([2] + [1] * (ROWS - 1))
+def _sample_weight(loss: Loss, z: Tensor, y: Tensor) -> str | None:
+    twice = torch.tensor([2] + [1] * (len(z) - 1))
     repeated = loss(z.repeat_interleave(twice, dim=0), y.repeat_interleave(twice, dim=0))
     differ = _differ((loss(z, y, twice.double()),), (repeated,), 1e-9)
     return "a sample weight of 2 is not the row twice" if differ else None
 
 
-def _nothing(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _nothing(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     value, _ = _evaluate(loss, z[:0], y[:0])
     return None if value == 0 else f"an empty batch costs {value.item()}, not 0"
 
 
-def _ignored(loss: Loss) -> str | None:
+def _ignored(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     if loss.task == "regression":
         return None
-    z, y = _batch(loss.task)
     expected, _ = _evaluate(loss, z[1:], y[1:])
     z[0], y[0] = torch.nan, -100
     value, gradient = _evaluate(loss, z, y)
@@ -168,17 +174,15 @@ def _ignored(loss: Loss) -> str | None:
     return None if bool((gradient[0] == 0).all()) else "the gradient of an ignored row that holds NaN is not 0"
 
 
-def _shapes(loss: Loss) -> str | None:
-    z, y = _batch(loss.task)
+def _shapes(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     return _accepts(loss, z, y[:-1], "a target of another length")
 
 
-def _targets(loss: Loss) -> str | None:
+def _targets(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     if loss.task == "regression":
         return None
-    z, y = _batch(loss.task)
-    y[0] = CLASSES
-    return _accepts(loss, z, y, f"the target {CLASSES}")
+    y[0] = z.shape[-1]
+    return _accepts(loss, z, y, f"the target {z.shape[-1]}")
 
 
 def _accepts(loss: Loss, z: Tensor, y: Tensor, what: str) -> str | None:
@@ -189,9 +193,11 @@ def _accepts(loss: Loss, z: Tensor, y: Tensor, what: str) -> str | None:
     return f"{what} is accepted"
 
 
-CHECKS: dict[str, Callable[[Loss], str | None]] = {
+CHECKS: dict[str, Callable[[Loss, Tensor, Tensor], str | None]] = {
     "finite": _finite,
     "gradient": _gradient,
+    "second gradient": _second_gradient,
+    "functional gradient": _functional_gradient,
     "half precision": _half_precision,
     "shift invariance": _shift_invariance,
     "order": _order,

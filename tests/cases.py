@@ -108,10 +108,10 @@ def tasks(name: str) -> list[str]:
     return [default, *(task for task in TASKS if ll.SUPPORT[name][task] is True and task != default)]
 
 
-def make(name: str, task: str, **arguments: Any) -> ll.Loss:
-    """Return the loss for a task, with the arguments that it cannot do without for four classes or labels."""
+def make(name: str, task: str, classes: int = 4, **arguments: Any) -> ll.Loss:
+    """Return the loss for a task, with the arguments that it cannot do without."""
     given = {} if task == "regression" else {"task": task}  # get_loss takes the only task that a loss has
-    return ll.get_loss(name, **{**needed(name, task), **given, **arguments})
+    return ll.get_loss(name, **{**needed(name, task, classes), **given, **arguments})
 
 
 def is_phi(name: str) -> bool:

@@ -140,9 +140,9 @@ def test_value_with_probabilities(name: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "arguments"), CASES, ids=IDS)
 def test_derivatives(name: str, arguments: dict[str, Any]) -> None:
     z = Z[[0, 2, 4]].clone().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda x: ll.get_loss(name, reduction="none", **arguments)(x, torch.tensor([0, 1, 2])), z
-    )
+    loss, y = ll.get_loss(name, reduction="none", **arguments), torch.tensor([0, 1, 2])
+    assert torch.autograd.gradcheck(lambda x: loss(x, y), z)
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, y), z)
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES, ids=IDS)
@@ -221,6 +221,7 @@ def test_asymmetric(arguments: tuple[float, float, float]) -> None:
     x = torch.tensor([-4.0, -1.0, 0.3, 5.0], dtype=torch.float64, requires_grad=True)
     loss = ll.AsymmetricLoss(*arguments, reduction="none")
     assert torch.autograd.gradcheck(lambda s: loss(s, torch.tensor([0.0, 1.0, 0.3, 0.0])), x)
+    assert torch.autograd.gradgradcheck(lambda s: loss(s, torch.tensor([0.0, 1.0, 0.3, 0.0])), x)
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
