@@ -50,7 +50,7 @@ def evaluate(loss: Any, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 # keras' focal is clipped to 16 and focal-loss-torch's to 37, both with a dead gradient; balanced-loss' is NaN
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", [96.0, 1e4])
-@pytest.mark.parametrize(("name", "task"), BY_TASK)
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name, task in BY_TASK if name in CASES])
 def test_certainly_wrong(name: str, task: str, size: float, dtype: torch.dtype) -> None:
     if task == "multiclass":
         z, y = torch.tensor([[size, -size, 0.0, 0.0, 0.0]], dtype=dtype), torch.tensor([1])
