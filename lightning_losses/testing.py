@@ -116,6 +116,15 @@ def _functional_gradient(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     return "torch.func.grad gives another gradient" if differ else None
 
 
+def _per_row_gradient(loss: Loss, z: Tensor, y: Tensor) -> str | None:
+    def total(x: Tensor, t: Tensor) -> Tensor:
+        return loss.sum_and_weight(x, t)[0]
+
+    per_row = torch.func.vmap(torch.func.grad(total))(z.unsqueeze(1), y.unsqueeze(1)).squeeze(1)
+    (expected,) = torch.autograd.grad(total(z.requires_grad_(), y), z)
+    return "vmap of torch.func.grad gives another gradient" if _differ((per_row,), (expected,), 1e-9) else None
+
+
 def _half_precision(loss: Loss, z: Tensor, y: Tensor) -> str | None:
     for dtype in (torch.bfloat16, torch.float16):
         half, x = copy.deepcopy(loss).to(dtype), z.to(dtype)
@@ -198,6 +207,7 @@ CHECKS: dict[str, Callable[[Loss, Tensor, Tensor], str | None]] = {
     "gradient": _gradient,
     "second gradient": _second_gradient,
     "functional gradient": _functional_gradient,
+    "per-row gradient": _per_row_gradient,
     "half precision": _half_precision,
     "shift invariance": _shift_invariance,
     "order": _order,

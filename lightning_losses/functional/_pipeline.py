@@ -13,8 +13,6 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
-from typing_extensions import Unpack
 
 from lightning_losses._validation import choice, finite_non_negative, in_interval, unknown_arguments
 from lightning_losses.functional import class_weights
@@ -183,11 +181,11 @@ def class_factors(
         raise ValueError(
             f"pos_weight applies to binary and multilabel tasks, got {pos_weight!r} with task='multiclass'"
         )
-    if task == "multiclass" and isinstance(alpha, (int, float)):
-        raise TypeError(f"alpha must be one number per class in the multiclass task, got {alpha!r}")
     if isinstance(weight, Mapping):
         weight = class_weights.from_mapping(weight)
     factors = ClassFactors(_factor("weight", weight), _factor("pos_weight", pos_weight), _factor("alpha", alpha))
+    if task == "multiclass" and factors.alpha is not None and not factors.alpha.dim():
+        raise TypeError(f"alpha must be one number per class in the multiclass task, got {alpha!r}")
     if factors.weight is not None and factors.weight.dim() != 1:
         raise ValueError(f"weight must have one dimension, got shape {tuple(factors.weight.shape)}")
     lengths = [len(factor) for factor in (factors.weight, factors.alpha) if factor is not None and factor.dim()]
@@ -231,11 +229,11 @@ def compute(
     formula: Formula,
     input: Tensor,
     target: Tensor,
+    options: FunctionOptions,
     *,
     alpha: PerClass | float | None = None,
     shift: Tensor | None = None,
     constant: Tensor | None = None,
-    **options: Unpack[FunctionOptions],
 ) -> Tensor:
     """Return the reduced loss, with every option validated.
 
@@ -243,10 +241,10 @@ def compute(
         formula: The loss as a function of the log-likelihood, or an extra one.
         input: Logits or probabilities, see `Options`.
         target: Class indices or probabilities, see `Options`.
+        options: See `FunctionOptions`.
         alpha: See `class_factors`.
         shift: See `ClassFactors`.
         constant: See `ClassFactors`.
-        **options: See `FunctionOptions`.
 
     Returns:
         A scalar, or with `reduction="none"` one loss for each row of the target.
@@ -319,7 +317,7 @@ def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weight
         raise ValueError(
             f"sample_weight must have shape {tuple(shape[:1])} or {tuple(shape)}, got {tuple(sample_weight.shape)}"
         )
-    factor = sample_weight.to(rows.loss).reshape(*sample_weight.shape, *[1] * (len(shape) - sample_weight.dim()))
+    factor = sample_weight.to(rows.loss).reshape([*sample_weight.shape, *[1] * (len(shape) - sample_weight.dim())])
     check_values("sample_weight", factor, ~((factor >= 0) & factor.isfinite()), "finite numbers >= 0")
     return RowLoss(rows.loss * factor, rows.weight * factor if normalizer == "weights" else rows.weight)
 
@@ -384,7 +382,7 @@ def expected_rows(
         share, mask, bad = _soft_target(settings, target.to(matrix.dtype))
     else:
         index, mask, bad = _hard_target(settings, matrix, shape, scores.shape, target)
-        share = one_hot(index, matrix.shape[1]).to(matrix)
+        share = (index.unsqueeze(1) == torch.arange(matrix.shape[1], device=index.device)).to(matrix)
     used = matrix.new_ones(len(matrix), dtype=torch.bool) if mask is None else mask
     weight = used.to(matrix)
     if target.shape != scores.shape:
@@ -441,7 +439,7 @@ def _soft_target(settings: Settings, target: Tensor) -> _Target:
 
 
 def _smooth(settings: Settings, share: Tensor) -> Tensor:
-    return (1 - settings.label_smoothing) * share + settings.label_smoothing / max(share.shape[1], 1)
+    return (1 - settings.label_smoothing) * share + settings.label_smoothing / share.shape[1]
 
 
 def _index_weight(settings: Settings, factors: ClassFactors, index: Tensor, used: Tensor) -> Tensor:
@@ -564,6 +562,8 @@ def _as_matrix(values: Tensor) -> tuple[Tensor, torch.Size]:
     """Return `(rows, C)` and the shape of the rows, for values `(C,)` or `(N, C, d1, ...)`."""
     if values.dim() == 0:
         raise ValueError("input must have a class dimension in the multiclass task, got a 0-dimensional tensor")
+    if not values.shape[min(values.dim() - 1, 1)]:
+        raise ValueError(f"input must have at least one class in the multiclass task, got shape {tuple(values.shape)}")
     if values.dim() == 2:
         return values, values.shape[:1]
     last = values.movedim(min(values.dim() - 1, 1), -1)

@@ -21,8 +21,12 @@ def grows_without_bound(phi: Phi) -> bool:
     return bool(farther > nearer + 1e-6)
 
 
-def why_none(formula: Formula) -> str | None:
+def why_none(formula: Formula, settings: Settings, factors: ClassFactors) -> str | None:
     """Return why the trained outputs do not tell class probabilities, or None if they do."""
+    if settings.label_smoothing == 1:
+        return "label_smoothing=1 leaves nothing of the labels"
+    if unseen := _without_weight(settings.task, factors):
+        return f"{unseen} leaves a class without weight, so the outputs do not tell how likely it is"
     if isinstance(formula, Extra):
         return formula.no_posterior
     if grows_without_bound(formula):
@@ -33,11 +37,23 @@ def why_none(formula: Formula) -> str | None:
     )
 
 
+def _without_weight(task: Task, factors: ClassFactors) -> str | None:
+    """Return the name of a factor that is 0 for a class; the weight of a label is that of both its classes."""
+    of_classes = {
+        "weight": None if task == "multilabel" else factors.weight,
+        "pos_weight": factors.pos_weight,
+        "alpha": factors.alpha,
+        "alpha=1": None if task == "multiclass" or factors.alpha is None else 1 - factors.alpha,
+    }
+    zeros = [name for name, factor in of_classes.items() if factor is not None and bool((factor == 0).any())]
+    return zeros[0] if zeros else None
+
+
 def posterior(formula: Formula, settings: Settings, factors: ClassFactors, input: Tensor) -> Tensor:
     """Return `P(c|x)`: multiclass of the input's shape, binary and multilabel `P(1|x)`.
 
     Args:
-        formula: The loss that the model was trained with, one for which `why_none` is None.
+        formula: The loss that the model was trained with; `why_none` of all three is None.
         settings: Its options.
         factors: Its numbers by class.
         input: What the model returns.

@@ -55,7 +55,7 @@ def cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[Function
         >>> cross_entropy_loss(logits, torch.tensor([0, 2]))
         tensor(0.5493)
     """
-    return compute(CrossEntropy(), input, target, **options)
+    return compute(CrossEntropy(), input, target, options)
 
 
 def binary_cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
@@ -83,7 +83,7 @@ def binary_cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[F
         tensor(0.6931)
     """
     options.setdefault("task", "binary")
-    return compute(CrossEntropy(), input, target, **options)
+    return compute(CrossEntropy(), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def focal_loss(
     Source:
         Lin, Goyal, Girshick, He, Dollar: Focal Loss for Dense Object Detection, 2017.
     """
-    return compute(Focal(gamma), input, target, alpha=alpha, **options)
+    return compute(Focal(gamma), input, target, options, alpha=alpha)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def symmetric_cross_entropy_loss(
     Source:
         Wang, Ma, Chen, Luo, Yi, Bailey: Symmetric Cross Entropy for Robust Learning with Noisy Labels, 2019.
     """
-    return compute(SymmetricCrossEntropy(alpha, beta, label_floor), input, target, **options)
+    return compute(SymmetricCrossEntropy(alpha, beta, label_floor), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def reverse_cross_entropy_loss(
     Source:
         Wang, Ma, Chen, Luo, Yi, Bailey: Symmetric Cross Entropy for Robust Learning with Noisy Labels, 2019.
     """
-    return compute(ReverseCrossEntropy(label_floor), input, target, **options)
+    return compute(ReverseCrossEntropy(label_floor), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def generalized_cross_entropy_loss(
     Source:
         Zhang, Sabuncu: Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels, 2018.
     """
-    return compute(GeneralizedCrossEntropy(q), input, target, **options)
+    return compute(GeneralizedCrossEntropy(q), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -363,7 +363,7 @@ def prob_mae_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptio
     Source:
         Ghosh, Kumar, Sastry: Robust Loss Functions under Label Noise for Deep Neural Networks, 2017.
     """
-    return compute(ProbMAE(), input, target, **options)
+    return compute(ProbMAE(), input, target, options)
 
 
 def _expm1_minus_linear(x: Tensor) -> Tensor:
@@ -422,7 +422,7 @@ def poly1_loss(input: Tensor, target: Tensor, epsilon: float = 1.0, **options: U
     Source:
         Leng, Tan, Liu, Cubuk, Shi, Cheng, Anguelov: PolyLoss, 2022.
     """
-    return compute(Poly1(epsilon), input, target, **options)
+    return compute(Poly1(epsilon), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -482,4 +482,4 @@ def taylor_cross_entropy_loss(
     Source:
         Feng, Shu, Lin, Lv, Li, An: Can Cross Entropy Loss Be Robust to Label Noise?, 2020.
     """
-    return compute(TaylorCrossEntropy(order), input, target, **options)
+    return compute(TaylorCrossEntropy(order), input, target, options)

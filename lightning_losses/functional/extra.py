@@ -74,7 +74,7 @@ def _uniform_target(settings: Settings, scores: Tensor, target: Tensor) -> tuple
     classes = 2
     if settings.task == "multiclass":
         dim = min(scores.dim(), 2) - 1
-        classes = max(scores.shape[dim], 1)
+        classes = scores.shape[dim]
         ignored = ignored.all(dim=dim, keepdim=True) if target.shape == scores.shape else ignored.unsqueeze(dim)
     return classes, torch.full_like(scores, 1 / classes).masked_fill(ignored, settings.ignore_index)
 
@@ -107,7 +107,7 @@ def normalized_cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpa
     Source:
         Ma, Huang, Wang, Romano, Erfani, Bailey: Normalized Loss Functions for Deep Learning with Noisy Labels, 2020.
     """
-    return compute(Normalized(CrossEntropy()), input, target, **options)
+    return compute(Normalized(CrossEntropy()), input, target, options)
 
 
 def normalized_focal_loss(
@@ -140,7 +140,7 @@ def normalized_focal_loss(
     Source:
         Ma, Huang, Wang, Romano, Erfani, Bailey: Normalized Loss Functions for Deep Learning with Noisy Labels, 2020.
     """
-    return compute(Normalized(Focal(gamma)), input, target, **options)
+    return compute(Normalized(Focal(gamma)), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def ldam_loss(
     Source:
         Cao, Wei, Gaidon, Arechiga, Ma: Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019.
     """
-    return compute(LDAM(scale), input, target, constant=ldam_margins(class_counts, max_margin), **options)
+    return compute(LDAM(scale), input, target, options, constant=ldam_margins(class_counts, max_margin))
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def asymmetric_loss(
         2021.
     """
     options.setdefault("task", "multilabel")
-    return compute(Asymmetric(gamma_positive, gamma_negative, margin), input, target, **options)
+    return compute(Asymmetric(gamma_positive, gamma_negative, margin), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -404,7 +404,7 @@ def bi_tempered_loss(
     Source:
         Amid, Warmuth, Anil, Koren: Robust Bi-Tempered Logistic Loss Based on Bregman Divergences, 2019.
     """
-    return compute(BiTempered(t1, t2), input, target, **options)
+    return compute(BiTempered(t1, t2), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -478,7 +478,7 @@ def forward_correction_loss(
     Source:
         Patrini, Rozza, Menon, Nock, Qu: Making Deep Neural Networks Robust to Label Noise, 2017.
     """
-    return compute(ForwardCorrection(), input, target, constant=log_transition(transition), **options)
+    return compute(ForwardCorrection(), input, target, options, constant=log_transition(transition))
 
 
 @dataclass(frozen=True)
@@ -522,7 +522,7 @@ def nll_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) 
         >>> nll_loss(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([0]))
         tensor(1.3863)
     """
-    return compute(NegativeLogLikelihood(), input, target, **options)
+    return compute(NegativeLogLikelihood(), input, target, options)
 
 
 @dataclass(frozen=True)
@@ -596,4 +596,4 @@ def ghm_loss(input: Tensor, target: Tensor, bins: int = 10, **options: Unpack[Fu
         Li, Liu, Wang: Gradient Harmonized Single-Stage Detector, 2019.
     """
     options.setdefault("task", "binary")
-    return compute(GradientHarmonizing(bins), input, target, **options)
+    return compute(GradientHarmonizing(bins), input, target, options)

@@ -64,7 +64,7 @@ def logit_adjusted_loss(
     """
     phi = LogitAdjusted(tau)
     shift = tau * log_prior("prior", options.get("task", "multiclass"), prior)
-    return compute(phi, input, target, shift=shift, **options)
+    return compute(phi, input, target, options, shift=shift)
 
 
 def balanced_softmax_loss(

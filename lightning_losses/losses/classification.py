@@ -44,10 +44,10 @@ class ClassificationLoss(RowwiseLoss):
 
     Args:
         formula: The loss as a function of the log-likelihood of the true class, or an extra one.
+        options: See [`Options`][lightning_losses.functional.Options].
         alpha: See `focal_loss`.
         shift: What is added to each logit, on the scale of `task`.
         constant: What an extra loss knows of the classes.
-        **options: See [`Options`][lightning_losses.functional.Options].
 
     Raises:
         ValueError: An option is not allowed, or this loss does not take it; the message says why.
@@ -64,11 +64,11 @@ class ClassificationLoss(RowwiseLoss):
     def __init__(
         self,
         formula: Formula,
+        options: Options,
         *,
         alpha: PerClass | float | None = None,
         shift: Tensor | None = None,
         constant: Tensor | None = None,
-        **options: Unpack[Options],
     ) -> None:
         super().__init__()
         given: dict[str, Any] = {"task": self.default_task, **options}
@@ -82,6 +82,7 @@ class ClassificationLoss(RowwiseLoss):
         self.register_buffer("class_alpha", factors.alpha, persistent=False)
         self.register_buffer("class_shift", shift, persistent=False)
         self.register_buffer("class_constant", constant, persistent=False)
+        self._no_posterior = _posterior.why_none(formula, self.settings, factors)
         self._input_seen = False
 
     @property
@@ -122,8 +123,8 @@ class ClassificationLoss(RowwiseLoss):
             TypeError: There are none for this loss; the message says why.
             ValueError: A prior is not one, or `train_prior` is missing.
         """
-        if reason := _posterior.why_none(self.phi):
-            raise TypeError(f"{type(self).__name__} has no posterior: {reason}")
+        if self._no_posterior:
+            raise TypeError(f"{type(self).__name__} has no posterior: {self._no_posterior}")
         probabilities = _posterior.posterior(self.phi, self.settings, self._factors, input)
         if prior is None:
             return probabilities
@@ -136,7 +137,7 @@ class ClassificationLoss(RowwiseLoss):
             decision = input.argmax(dim=min(input.dim() - 1, 1))
         else:
             decision = (input > (0 if self.settings.from_logits else 0.5)).long()
-        return Prediction(decision, None if _posterior.why_none(self.phi) else self.posterior(input))
+        return Prediction(decision, None if self._no_posterior else self.posterior(input))
 
     def _train_log_prior(self, train_prior: Tensor | Sequence[float] | None) -> Tensor:
         if train_prior is None:
@@ -158,7 +159,7 @@ class CrossEntropyLoss(ClassificationLoss):
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        super().__init__(CrossEntropy(), **options)
+        super().__init__(CrossEntropy(), options)
 
 
 class BinaryCrossEntropyLoss(ClassificationLoss):
@@ -173,7 +174,7 @@ class BinaryCrossEntropyLoss(ClassificationLoss):
     default_task = "binary"
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        super().__init__(CrossEntropy(), **options)
+        super().__init__(CrossEntropy(), options)
 
 
 class FocalLoss(ClassificationLoss):
@@ -191,7 +192,7 @@ class FocalLoss(ClassificationLoss):
         alpha: Tensor | Sequence[float] | float | None = None,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(Focal(gamma), alpha=alpha, **options)
+        super().__init__(Focal(gamma), options, alpha=alpha)
 
 
 class SymmetricCrossEntropyLoss(ClassificationLoss):
@@ -206,7 +207,7 @@ class SymmetricCrossEntropyLoss(ClassificationLoss):
     def __init__(
         self, alpha: float = 1.0, beta: float = 1.0, label_floor: float = 1e-4, **options: Unpack[Options]
     ) -> None:
-        super().__init__(SymmetricCrossEntropy(alpha, beta, label_floor), **options)
+        super().__init__(SymmetricCrossEntropy(alpha, beta, label_floor), options)
 
 
 class ReverseCrossEntropyLoss(ClassificationLoss):
@@ -219,7 +220,7 @@ class ReverseCrossEntropyLoss(ClassificationLoss):
     """
 
     def __init__(self, label_floor: float = 1e-4, **options: Unpack[Options]) -> None:
-        super().__init__(ReverseCrossEntropy(label_floor), **options)
+        super().__init__(ReverseCrossEntropy(label_floor), options)
 
 
 class GeneralizedCrossEntropyLoss(ClassificationLoss):
@@ -232,7 +233,7 @@ class GeneralizedCrossEntropyLoss(ClassificationLoss):
     """
 
     def __init__(self, q: float = 0.7, **options: Unpack[Options]) -> None:
-        super().__init__(GeneralizedCrossEntropy(q), **options)
+        super().__init__(GeneralizedCrossEntropy(q), options)
 
 
 class ProbMAELoss(ClassificationLoss):
@@ -245,7 +246,7 @@ class ProbMAELoss(ClassificationLoss):
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        super().__init__(ProbMAE(), **options)
+        super().__init__(ProbMAE(), options)
 
 
 class Poly1Loss(ClassificationLoss):
@@ -258,7 +259,7 @@ class Poly1Loss(ClassificationLoss):
     """
 
     def __init__(self, epsilon: float = 1.0, **options: Unpack[Options]) -> None:
-        super().__init__(Poly1(epsilon), **options)
+        super().__init__(Poly1(epsilon), options)
 
 
 class TaylorCrossEntropyLoss(ClassificationLoss):
@@ -271,7 +272,7 @@ class TaylorCrossEntropyLoss(ClassificationLoss):
     """
 
     def __init__(self, order: int = 2, **options: Unpack[Options]) -> None:
-        super().__init__(TaylorCrossEntropy(order), **options)
+        super().__init__(TaylorCrossEntropy(order), options)
 
 
 class LogitAdjustedLoss(ClassificationLoss):
@@ -288,7 +289,7 @@ class LogitAdjustedLoss(ClassificationLoss):
 
     def __init__(self, prior: Tensor | Sequence[float], tau: float = 1.0, **options: Unpack[Options]) -> None:
         log = log_prior("prior", options.get("task", "multiclass"), prior)
-        super().__init__(LogitAdjusted(tau), shift=tau * log, **options)
+        super().__init__(LogitAdjusted(tau), options, shift=tau * log)
         self.register_buffer("log_prior", log, persistent=False)
 
     def _train_log_prior(self, train_prior: Tensor | Sequence[float] | None) -> Tensor:

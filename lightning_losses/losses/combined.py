@@ -13,6 +13,8 @@ from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
 from lightning_losses.losses.base import Prediction, RowwiseLoss
 from lightning_losses.losses.registry import LOSSES, get_loss
 
+DENOMINATOR = ("task", "weight", "normalizer", "ignore_index", "reduction")
+
 
 class CombinedLoss(RowwiseLoss):
     r"""Weighted sum of losses over one denominator.
@@ -25,10 +27,12 @@ class CombinedLoss(RowwiseLoss):
     Args:
         terms: The factor of each loss by its short name, above 0; a mapping gives arguments of its own, and may name
             the loss: `{"nfl": {"factor": 1.0, "gamma": 0.5}}`, `{"near": {"name": "huber", "factor": 2.0}}`.
-        **options: Options that all terms share, such as `task` and `weight`.
+        **options: Options that all terms share: `task` and those that say which rows the mean counts and how, which a
+            term must not have for itself.
 
     Raises:
-        ValueError: There is no term, a name is unknown, or a factor is not above 0.
+        ValueError: There is no term, a name is unknown, a factor is not above 0, or the terms differ in what their
+            means divide by.
         TypeError: A term does not take an option.
 
     Example:
@@ -52,9 +56,17 @@ class CombinedLoss(RowwiseLoss):
         for name, term in terms.items():
             own = dict(term) if isinstance(term, Mapping) else {"factor": term}
             self.factors[name] = positive(f"the factor of {name}", own.pop("factor", 1.0))
+            if brought := [option for option in DENOMINATOR if option in own]:
+                raise ValueError(
+                    f"{brought[0]} must be given for the whole sum, which has one denominator, got "
+                    f"{brought[0]}={own[brought[0]]!r} for {name!r}"
+                )
             losses[name] = get_loss({"name": name, **options, **own})
         if foreign := [name for name, loss in losses.items() if not isinstance(loss, RowwiseLoss)]:
             raise TypeError(f"terms must be losses that are known for each row, {foreign[0]!r} is not")
+        tasks = {name: loss.task for name, loss in losses.items()}
+        if len({*tasks.values()}) > 1:
+            raise ValueError(f"terms must be losses for one task, got {tasks}")
         self.losses = nn.ModuleDict(losses)
 
     @property

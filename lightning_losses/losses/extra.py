@@ -36,7 +36,7 @@ class NormalizedCrossEntropyLoss(ClassificationLoss):
     unsupported = Normalized.unsupported
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        super().__init__(Normalized(CrossEntropy()), **options)
+        super().__init__(Normalized(CrossEntropy()), options)
 
 
 class NormalizedFocalLoss(ClassificationLoss):
@@ -50,7 +50,7 @@ class NormalizedFocalLoss(ClassificationLoss):
     unsupported = Normalized.unsupported
 
     def __init__(self, gamma: float = 0.5, **options: Unpack[Options]) -> None:
-        super().__init__(Normalized(Focal(gamma)), **options)
+        super().__init__(Normalized(Focal(gamma)), options)
 
 
 class LDAMLoss(ClassificationLoss):
@@ -70,7 +70,7 @@ class LDAMLoss(ClassificationLoss):
         scale: float = 30.0,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(LDAM(scale), constant=ldam_margins(class_counts, max_margin), **options)
+        super().__init__(LDAM(scale), options, constant=ldam_margins(class_counts, max_margin))
 
 
 class AsymmetricLoss(ClassificationLoss):
@@ -91,7 +91,7 @@ class AsymmetricLoss(ClassificationLoss):
         margin: float = 0.05,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(Asymmetric(gamma_positive, gamma_negative, margin), **options)
+        super().__init__(Asymmetric(gamma_positive, gamma_negative, margin), options)
 
 
 class BiTemperedLoss(ClassificationLoss):
@@ -105,7 +105,7 @@ class BiTemperedLoss(ClassificationLoss):
     unsupported = BiTempered.unsupported
 
     def __init__(self, t1: float = 0.8, t2: float = 1.2, **options: Unpack[Options]) -> None:
-        super().__init__(BiTempered(t1, t2), **options)
+        super().__init__(BiTempered(t1, t2), options)
 
 
 class ForwardCorrectionLoss(ClassificationLoss):
@@ -120,7 +120,7 @@ class ForwardCorrectionLoss(ClassificationLoss):
     unsupported = ForwardCorrection.unsupported
 
     def __init__(self, transition: Tensor | Sequence[Sequence[float]], **options: Unpack[Options]) -> None:
-        super().__init__(ForwardCorrection(), constant=log_transition(transition), **options)
+        super().__init__(ForwardCorrection(), options, constant=log_transition(transition))
 
 
 class NLLLoss(ClassificationLoss):
@@ -134,7 +134,7 @@ class NLLLoss(ClassificationLoss):
     unsupported = NegativeLogLikelihood.unsupported
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        super().__init__(NegativeLogLikelihood(), **options)
+        super().__init__(NegativeLogLikelihood(), options)
 
 
 class GHMLoss(ClassificationLoss):
@@ -161,7 +161,7 @@ class GHMLoss(ClassificationLoss):
     default_task = "binary"
 
     def __init__(self, bins: int = 10, momentum: float = 0.0, **options: Unpack[Options]) -> None:
-        super().__init__(GradientHarmonizing(bins), **options)
+        super().__init__(GradientHarmonizing(bins), options)
         if in_interval("momentum", momentum, 0, 1) == 1:
             raise ValueError(f"momentum must be below 1, or no batch would count, got {momentum!r}")
         self.momentum = float(momentum)

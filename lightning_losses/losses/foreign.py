@@ -103,6 +103,7 @@ def torch_loss(name: str, arguments: dict[str, Any]) -> ForeignLoss:
     criterion = criteria[choice("loss", name, criteria)]
     task = arguments.pop("task", TORCH_TASKS.get(name, "regression"))
     unknown_arguments(f"torch.nn.{name}", arguments, tuple(inspect.signature(criterion).parameters))
-    constants = {key: torch.tensor(value) for key, value in arguments.items() if isinstance(value, list)}
+    given = {key: arguments[key] for key in ("weight", "pos_weight") if arguments.get(key) is not None}
+    constants = {key: torch.as_tensor(value, dtype=torch.get_default_dtype()) for key, value in given.items()}
     model_gives_variance = criterion is nn.GaussianNLLLoss
     return ForeignLoss((_GaussianNLL if model_gives_variance else criterion)(**{**arguments, **constants}), task=task)

@@ -72,12 +72,12 @@ class LinearLoss(Loss):
     def posterior(self, input: Tensor) -> Tensor:
         """Return the class probabilities for hidden values, `(..., C)`."""
         logits = self.logits(input)
-        return self.loss.posterior(logits.flatten(end_dim=-2)).reshape(logits.shape)
+        return self.loss.posterior(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
     def predict(self, input: Tensor) -> Prediction:
         """Return the class (the largest output) and, where there is a posterior, the probabilities."""
         logits = self.logits(input)
-        decision, probabilities = self.loss.predict(logits.flatten(end_dim=-2))
+        decision, probabilities = self.loss.predict(logits.reshape(-1, logits.shape[-1]))
         return Prediction(
             decision.reshape(logits.shape[:-1]), None if probabilities is None else probabilities.reshape(logits.shape)
         )

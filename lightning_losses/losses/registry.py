@@ -167,7 +167,7 @@ def required_arguments(cls: type[nn.Module]) -> list[str]:
 def _as_loss(loss: object) -> Loss | ForeignLoss:
     if isinstance(loss, (Loss, ForeignLoss)):
         return loss
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name, a mapping, a module or a callable, got {loss!r}")
     return ForeignLoss(loss)
 

@@ -279,6 +279,7 @@ SHAPE_ERRORS = {
     "flat target, spatial input": ("multiclass", (8, 5, 2), (8,)),
     "channels last": ("multiclass", (8, 2, 5), (8, 2)),
     "no class dimension": ("multiclass", (), ()),
+    "no class": ("multiclass", (8, 0), (8, 0)),
     "binary (N, 1) input": ("binary", (8, 1), (8,)),
     "binary (N, 1) target": ("binary", (8,), (8, 1)),
     "binary scalar target": ("binary", (8,), ()),
@@ -317,6 +318,14 @@ def test_complex_targets_are_refused(name: str, task: str) -> None:
     z, _ = batch(task)
     with pytest.raises(TypeError, match=r"target .*complex64"):
         make(name, task)(z, torch.zeros_like(z, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+def test_sample_weight_of_one_row(task: str) -> None:
+    z, y = (row[0] for row in batch(task))
+    total, weight = ll.FocalLoss(task=task).sum_and_weight(z, y, torch.tensor(3.0))
+    assert weight == 3
+    torch.testing.assert_close(total, 3 * ll.FocalLoss(task=task)(z, y))
 
 
 @pytest.mark.parametrize("name", NAMES)

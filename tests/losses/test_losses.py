@@ -9,6 +9,7 @@ import pickle
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -195,6 +196,8 @@ def test_limits(name: str, argument: str) -> None:
 REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("focal", {"gamma": "2"}, TypeError, "gamma .*'2'"),
     ("focal", {"alpha": 0.25}, TypeError, r"alpha .*0\.25"),
+    ("focal", {"alpha": torch.tensor(0.25)}, TypeError, r"alpha .*0\.25"),
+    ("focal", {"alpha": np.float32(0.25)}, TypeError, r"alpha .*0\.25"),
     ("focal", {"alpha": -0.25, "task": "binary"}, ValueError, r"alpha .*-0\.25"),
     ("focal", {"alpha": 1.25, "task": "binary"}, ValueError, r"alpha .*1\.25"),
     ("focal", {"alpha": [0.25, 0.75], "task": "binary"}, ValueError, "alpha .*2"),
@@ -247,6 +250,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
             ({"weight": [[1.0, 2.0]]}, ValueError, "weight .*shape"),
             ({"ignore_index": 0.5}, TypeError, r"ignore_index .*0\.5"),
             ({"from_logits": 1}, TypeError, "from_logits .*1"),
+            ({"shift": torch.zeros(2)}, TypeError, "loss.* has no argument 'shift'"),
             ({"label_smothing": 0.1}, TypeError, "loss.* has no argument 'label_smothing'.*'label_smoothing'"),
         )
     ),
@@ -259,6 +263,8 @@ def test_refused_when_made_and_by_the_function(
 ) -> None:
     with pytest.raises(error, match=rf"\b{message}"):
         ll.get_loss(name, **arguments)
+    with pytest.raises(error):
+        type(ll.get_loss(name, **needed(name)))(**arguments)
     function = function_of(ll.get_loss(name, **needed(name)))
     with pytest.raises(error, match=rf"\b{message}"):
         function(*batch(arguments.get("task", "multiclass")), **arguments)
@@ -305,6 +311,7 @@ def test_unknown_name_offers_the_nearest(given: str, nearest: str | None) -> Non
 def test_bad_specifications_are_refused() -> None:
     for given, error, message in [
         (3, TypeError, "loss .*3"),
+        (ll.FocalLoss, TypeError, "loss .*FocalLoss"),
         ({"gamma": 2.0}, (ValueError, TypeError), "name"),
         ({"name": "focal", "gama": 2.0}, TypeError, "gama.*gamma"),
         ({"name": "torch.PoisonNLLLoss"}, ValueError, "PoissonNLLLoss"),

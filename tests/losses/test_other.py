@@ -164,6 +164,17 @@ def test_presets(name: str) -> None:
         ({"nec": 1.0}, {}, ValueError, "nec.*did you mean 'nce'"),
         ({"nce": 1.0, "mse": 1.0}, {"weight": [1.0, 2.0]}, TypeError, "mse.*weight"),
         ({"mine": {"name": "torch.MSELoss"}}, {}, TypeError, "mine"),
+        ({"ce": 1.0, "bce": 1.0}, {}, ValueError, "one task.*'bce': 'binary'"),
+        *(
+            ({"rce": 1.0, "ce": {option: value}}, {}, ValueError, f"{option} must .*whole sum.*'ce'")
+            for option, value in {
+                "task": "binary",
+                "weight": [1.0, 2.0],
+                "normalizer": "samples",
+                "ignore_index": 0,
+                "reduction": "sum",
+            }.items()
+        ),
     ],
 )
 def test_bad_sums_are_refused(
@@ -215,10 +226,18 @@ def test_decisions_of_torchs_criteria(name: str, z: list[Any], decision: list[An
     torch.testing.assert_close(prediction.decision, torch.tensor(decision))
 
 
-def test_weights_of_torchs_criteria_can_be_lists() -> None:
-    loss = ll.get_loss({"name": "torch.CrossEntropyLoss", "weight": [0.5, 2.0, 1.0]})
-    expected = F.cross_entropy(Z.float(), Y, weight=torch.tensor([0.5, 2.0, 1.0]))
+@pytest.mark.parametrize("weight", [[1, 2, 3], (0.5, 2.0, 1.0), torch.tensor([0.5, 2.0, 1.0])], ids=str)
+def test_weights_of_torchs_criteria_are_plain_numbers(weight: Any) -> None:
+    loss = ll.get_loss({"name": "torch.CrossEntropyLoss", "weight": weight})
+    expected = F.cross_entropy(Z.float(), Y, weight=torch.as_tensor(weight, dtype=torch.float32))
     assert torch.equal(loss(Z.float(), Y), expected)
+
+
+@pytest.mark.parametrize("pos_weight", [2, [2.0]])
+def test_pos_weight_of_torchs_criteria_is_a_plain_number(pos_weight: Any) -> None:
+    loss = ll.get_loss({"name": "torch.BCEWithLogitsLoss", "pos_weight": pos_weight})
+    expected = F.binary_cross_entropy_with_logits(Z.float(), Z.sigmoid().float(), pos_weight=torch.tensor(2.0))
+    assert torch.equal(loss(Z.float(), Z.sigmoid().float()), expected)
 
 
 @pytest.mark.parametrize(

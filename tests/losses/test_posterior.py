@@ -103,6 +103,9 @@ def test_labels_are_dimension_1(shape: tuple[int, ...]) -> None:
         *(("rce", {"label_floor": 10.0**-power}) for power in range(1, 20)),
         ("gce", {"q": 1.0}),
         ("sce", {"alpha": 0.0}),
+        ("ce", {"label_smoothing": 1.0}),
+        ("ce", {"weight": [1.0, 0.0, 1.0]}),
+        ("focal", {"alpha": [1.0, 0.0, 1.0]}),
     ],
 )
 def test_refused_where_there_is_none(name: str, arguments: dict[str, Any]) -> None:
@@ -112,6 +115,28 @@ def test_refused_where_there_is_none(name: str, arguments: dict[str, Any]) -> No
     prediction = loss.predict(torch.tensor([[0.0, 1.0, 0.0]]))
     assert prediction.decision.tolist() == [1]
     assert prediction.probabilities is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"task": "binary", "weight": [0.0, 1.0]}, "weight leaves a class without weight"),
+        ({"task": "binary", "pos_weight": 0.0}, "pos_weight leaves"),
+        ({"task": "multilabel", "alpha": 0.0}, "alpha leaves"),
+        ({"task": "binary", "alpha": 1.0}, "alpha=1 leaves"),
+    ],
+    ids=str,
+)
+def test_refused_where_a_class_has_no_weight(arguments: dict[str, Any], reason: str) -> None:
+    loss = ll.FocalLoss(**arguments)
+    with pytest.raises(TypeError, match=f"FocalLoss has no posterior: {reason}"):
+        loss.posterior(torch.zeros(3))
+    assert loss.predict(torch.zeros(3)).probabilities is None
+
+
+def test_a_label_without_weight_is_no_class_without_weight() -> None:
+    loss = ll.CrossEntropyLoss(task="multilabel", weight=[0.0, 1.0])
+    torch.testing.assert_close(loss.posterior(torch.zeros(3, 2)), torch.full((3, 2), 0.5))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
