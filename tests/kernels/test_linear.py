@@ -103,6 +103,9 @@ def test_module_is_a_loss() -> None:
     prediction = layer.predict(h.reshape(2, 4, 4))
     assert prediction.decision.shape == (2, 4)
     torch.testing.assert_close(prediction.probabilities.sum(-1), torch.ones(2, 4))
+    one = layer.predict(h[0])
+    torch.testing.assert_close(one.probabilities, layer.posterior(h)[0])
+    assert one.decision.shape == ()
     with torch.no_grad():
         assert not layer(h, y).requires_grad
 
