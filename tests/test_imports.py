@@ -24,6 +24,7 @@ LEVELS = {
     "param_groups": 2,
     "regularizers": 2,
     "after_step": 3,
+    "decide": 3,
     "epoch_means": 3,
     "gradient_window": 3,
     "objective": 3,

@@ -44,12 +44,12 @@ class NumberColumn:
 
     def encode(self, values: pd.Series[Any]) -> Features:
         """Return the standardised numbers, (rows,)."""
-        return (values.fillna(self.fill).to_numpy() - self.mean) / self.scale
+        return np.asarray((values.fillna(self.fill) - self.mean) / self.scale, dtype=np.float64)
 
     def encode_holes(self, values: pd.Series[Any]) -> Features:
         """Return the standardised indicator of holes, (rows,)."""
         mean, scale = self.holes or (0.0, 1.0)
-        return (values.isna().to_numpy() - mean) / scale
+        return np.asarray((values.isna() - mean) / scale, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Encoder:
     @property
     def columns(self) -> list[str]:
         """Names of the columns that a table must have."""
-        return [column.name for column in (*self.numbers, *self.text)]
+        return [column.name for column in self.numbers] + [column.name for column in self.text]
 
     @property
     def features(self) -> list[str]:

@@ -11,7 +11,8 @@ import torch
 
 from lightning_losses._validation import nearest
 from lightning_losses.app.data.base import Dataset, Task, as_target, make_parts
-from lightning_losses.app.data.columns import fit_encoder, numbers_in, refuse_holes
+from lightning_losses.app.data.columns import fit_encoder, refuse_holes
+from lightning_losses.app.data.encoder import numbers_in
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 

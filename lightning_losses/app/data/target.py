@@ -10,7 +10,8 @@ import pandas as pd
 
 from lightning_losses._validation import choice
 from lightning_losses.app.data.base import Task
-from lightning_losses.app.data.columns import first_row, numbers_in
+from lightning_losses.app.data.columns import first_row
+from lightning_losses.app.data.encoder import numbers_in
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "regression")
 
