@@ -75,8 +75,8 @@ def test_a_precision_that_no_threshold_reaches_takes_the_highest_there_is() -> N
 )
 def test_the_ends_of_the_thresholds(score: list[float], costly: list[list[float]], expected: list[int]) -> None:
     loss = ll.BinaryCrossEntropyLoss(from_logits=False)
-    input, target = torch.tensor(score), torch.tensor([0, 1])
-    assert DecisionRule("cost", cost=costly).fit(loss, input, target)(loss, input).decision.tolist() == expected
+    outputs, target = torch.tensor(score), torch.tensor([0, 1])
+    assert DecisionRule("cost", cost=costly).fit(loss, outputs, target)(loss, outputs).decision.tolist() == expected
 
 
 def test_each_label_has_its_own_threshold() -> None:
@@ -91,20 +91,20 @@ def test_each_label_has_its_own_threshold() -> None:
 
 def test_the_cheapest_of_several_classes() -> None:
     cost = [[0, 1, 1], [1, 0, 1], [20, 20, 0]]  # to miss class 2 is dear
-    input = torch.tensor([[2.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    decider = DecisionRule("cost", cost=cost).fit(CE, input, torch.tensor([0, 1]))
+    outputs = torch.tensor([[2.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    decider = DecisionRule("cost", cost=cost).fit(CE, outputs, torch.tensor([0, 1]))
     by_hand = [
-        min(range(3), key=lambda k, p=p: sum(p[c] * cost[c][k] for c in range(3))) for p in input.softmax(1).tolist()
+        min(range(3), key=lambda k, p=p: sum(p[c] * cost[c][k] for c in range(3))) for p in outputs.softmax(1).tolist()
     ]
-    assert decider(CE, input).decision.tolist() == by_hand == [2, 0]
+    assert decider(CE, outputs).decision.tolist() == by_hand == [2, 0]
 
 
 def test_without_a_rule_the_decision_is_the_losss_own() -> None:
     loss = ll.CrossEntropyLoss(weight=[1.0, 9.0])
-    input = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    prediction = Decider(temperature=2.0)(loss, input)
-    assert prediction.decision.tolist() == loss.predict(input).decision.tolist() == [1, 0]
-    expected = (loss.posterior(input).log() / 2).softmax(1)
+    outputs = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    prediction = Decider(temperature=2.0)(loss, outputs)
+    assert prediction.decision.tolist() == loss.predict(outputs).decision.tolist() == [1, 0]
+    expected = (loss.posterior(outputs).log() / 2).softmax(1)
     torch.testing.assert_close(prediction.probabilities, expected)
 
 
