@@ -261,11 +261,12 @@ def fit_temperature(scores: Tensor, target: Tensor) -> float:
     known = target >= 0
     if not known.any():
         raise ValueError("no row has a class to fit a temperature to")
-    fixed, labels = scores.detach().double()[known], target[known]
-    likelihood = cross_entropy if target.dim() < scores.dim() else binary_cross_entropy_with_logits
-    labels = labels if likelihood is cross_entropy else labels.double()
+    several = target.dim() < scores.dim()
+    likelihood = cross_entropy if several else binary_cross_entropy_with_logits
     with torch.inference_mode(False), torch.enable_grad():
-        fixed = fixed.clone()
+        # copies, because autograd keeps no tensors that a validation step has made
+        fixed, labels = scores.detach()[known].double().clone(), target[known].to(copy=True, dtype=torch.long)
+        labels = labels if several else labels.double()
         log_temperature = fixed.new_zeros((), requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [log_temperature], max_iter=100, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"

@@ -1,0 +1,8 @@
+"""Callbacks: parts of the objective for any module, schedules, decisions and an audit of labels."""
+
+from lightning_losses.callbacks.decide import Decide as Decide
+from lightning_losses.callbacks.objective import Constraints as Constraints
+from lightning_losses.callbacks.objective import ObjectiveMonitor as ObjectiveMonitor
+from lightning_losses.callbacks.objective import Regularizers as Regularizers
+
+__all__ = ["Constraints", "Decide", "ObjectiveMonitor", "Regularizers"]
