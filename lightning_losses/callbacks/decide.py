@@ -91,7 +91,7 @@ def _module(module: LightningModule) -> HasObjective:
 
 def _of_all_ranks(seen: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Return what all processes have seen, on the CPU and in one order: each then chooses alike."""
-    own = [(input.cpu(), target.cpu()) for input, target in seen]
+    own = [(outputs.cpu(), target.cpu()) for outputs, target in seen]
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return own
     gathered: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(torch.distributed.get_world_size())]

@@ -142,7 +142,7 @@ class LossMixin(HasObjective):
         self._ll_finish("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save how to decide, and what the loss has learned or counted under a key of its own: another can load the rest."""
+        """Save how to decide and what the loss has learned or counted in a place of its own: others load the rest."""
         super().on_save_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]
         own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
