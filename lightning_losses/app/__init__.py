@@ -71,8 +71,8 @@ def evaluate(cfg: DictConfig, folder: str | Path) -> dict[str, float]:
     """Compute the metrics of a trained model: what `mode=test` and `mode=validate` do.
 
     Args:
-        cfg: The config; `ckpt_path` is a checkpoint of a run. A table that `data` names is evaluated as a whole; without
-            one it is the test or validation part of the run's own data.
+        cfg: The config; `ckpt_path` is a checkpoint of a run. A table that `data` names is evaluated as a whole;
+            without one it is the test or validation part of the run's own data.
         folder: Where `evaluation.json` is left.
 
     Returns:

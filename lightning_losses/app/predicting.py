@@ -108,7 +108,7 @@ def _features(saved: SavedRun, table: pd.DataFrame, path: str) -> Tensor:
     """Return the features of a table of the user's, and say in what it differs from the training file."""
     trained = saved.config["data"]
     if saved.encoder is None:
-        raise ValueError(f"the model was trained on data={trained['name']}, which is no table: a file cannot be like it")
+        raise ValueError(f"the model was trained on data={trained['name']}, which is no table: no file can be like it")
     no_features = {*_targets(saved), *trained["drop"], trained["group"], trained["time"]}
     seen = table.drop(columns=[name for name in table.columns if name in no_features])
     for note in saved.encoder.check(seen, path):

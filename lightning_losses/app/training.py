@@ -36,7 +36,7 @@ from lightning_losses.app.report import (
 )
 from lightning_losses.app.saved import KeepsRun, load_weights, read_checkpoint
 from lightning_losses.app.tables import say
-from lightning_losses.callbacks import Decide
+from lightning_losses.callbacks import Decide, Schedule
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
@@ -238,6 +238,8 @@ def _restore_kept(trainer: L.Trainer, module: ObjectiveModule) -> dict[str, Any]
         return {"path": None, "last": None, "epoch": None, "monitor": None, "score": None}
     keeper = keepers[0]
     saved = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    for schedule in (c for c in trainer.callbacks if isinstance(c, Schedule)):  # type: ignore[attr-defined]
+        schedule.apply(trainer, module, saved["epoch"] if schedule.interval == "epoch" else saved["global_step"] - 1)
     load_weights(module, saved)
     return {
         "path": keeper.best_model_path,

@@ -4,5 +4,6 @@ from lightning_losses.callbacks.decide import Decide as Decide
 from lightning_losses.callbacks.objective import Constraints as Constraints
 from lightning_losses.callbacks.objective import ObjectiveMonitor as ObjectiveMonitor
 from lightning_losses.callbacks.objective import Regularizers as Regularizers
+from lightning_losses.callbacks.schedule import Schedule as Schedule
 
-__all__ = ["Constraints", "Decide", "ObjectiveMonitor", "Regularizers"]
+__all__ = ["Constraints", "Decide", "ObjectiveMonitor", "Regularizers", "Schedule"]

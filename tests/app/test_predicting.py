@@ -121,7 +121,7 @@ def test_columns_are_matched_by_name(runs, tmp_path, capsys):
     plain, other = predicted(runs["binary"], table, tmp_path), predicted(runs["binary"], changed, tmp_path)
     pd.testing.assert_frame_equal(plain.drop(index=3), other.drop(index=3))
     said = capsys.readouterr().out
-    assert "columns that the model does not know, left out: notes\n" in said  # the target and what was dropped are known
+    assert "columns that the model does not know, left out: notes\n" in said  # it knows the target
     assert "column 'ward': 1 rows with unknown categories, 'Z': no category is set" in said
 
 
