@@ -282,23 +282,24 @@ def fit_temperature(scores: Tensor, target: Tensor) -> float:
     return min(max(float(log_temperature.detach().exp()), 1 / LARGEST_TEMPERATURE), LARGEST_TEMPERATURE)
 
 
+def takes_probabilities(loss: nn.Module) -> bool:
+    """Tell whether a loss takes probabilities instead of logits."""
+    if isinstance(loss, CombinedLoss):
+        return takes_probabilities(next(iter(loss.losses.values())))
+    settings = getattr(loss, "settings", None)
+    return isinstance(getattr(loss, "function", None), nn.BCELoss) or not getattr(settings, "from_logits", True)
+
+
 def _scores(loss: Loss | ForeignLoss, input: Tensor, own: Prediction) -> Tensor:
     """Return log-odds, or what a softmax turns into probabilities: those of the posterior where the loss has one."""
     if own.probabilities is not None:
         probability = own.probabilities
-    elif _takes_probabilities(loss):
+    elif takes_probabilities(loss):
         probability = input.float()
     else:
         return input.float()
     clipped = probability.clamp(1e-30, 1 - 2**-24)
     return clipped.log() if loss.task == "multiclass" else clipped.logit()
-
-
-def _takes_probabilities(loss: nn.Module) -> bool:
-    if isinstance(loss, CombinedLoss):
-        return _takes_probabilities(next(iter(loss.losses.values())))
-    settings = getattr(loss, "settings", None)
-    return isinstance(getattr(loss, "function", None), nn.BCELoss) or not getattr(settings, "from_logits", True)
 
 
 def _rows(loss: Loss | ForeignLoss, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

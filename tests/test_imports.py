@@ -27,6 +27,7 @@ LEVELS = {
     "decide": 3,
     "epoch_means": 3,
     "gradient_window": 3,
+    "margins": 3,
     "objective": 3,
     "schedules": 3,
     "callbacks": 4,
