@@ -115,10 +115,13 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 def test_an_epoch_that_a_run_resumes_within_is_left_out(tmp_path: Path) -> None:
-    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
-    fit(module(), loader(), callbacks=[LabelAudit(None), keep], enable_checkpointing=True)
+    def run(audit: LabelAudit, **options: Any) -> None:
+        keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+        fit(module(), loader(), callbacks=[audit, keep], enable_checkpointing=True, **options)
+
+    run(LabelAudit(None))
     audit = LabelAudit(None)
-    fit(module(), loader(), max_epochs=3, callbacks=[audit], ckpt_path=tmp_path / "step=3.ckpt")
+    run(audit, max_epochs=3, ckpt_path=tmp_path / "step=3.ckpt")
     torch.testing.assert_close(audit.means.mean, margins_by_hand(module()))
     assert audit.means.count.tolist() == [2] * ROWS
 
@@ -147,16 +150,15 @@ def test_what_cannot_be_audited_is_refused(make: Any, data: Any, message: str) -
         fit(make(), data, callbacks=[LabelAudit(None)])
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.4])
-def test_planted_noise_is_found(rate: float) -> None:
+def test_planted_noise_is_found() -> None:
     digits = load_digits()
     x, true = torch.tensor(digits.data / 16, dtype=torch.float32), torch.tensor(digits.target)
     generator = torch.Generator().manual_seed(0)
-    wrong = torch.rand(len(true), generator=generator) < rate
+    wrong = torch.rand(len(true), generator=generator) < 0.2
     given = torch.where(wrong, (true + torch.randint(1, 10, true.shape, generator=generator)) % 10, true)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     audit = LabelAudit(None)
-    data = DataLoader(TensorDataset(x, given), batch_size=32, shuffle=True)
-    fit(ObjectiveModule(net, loss="ce", optimizer={"name": "adam", "lr": 3e-3}), data, max_epochs=6, callbacks=[audit])
+    data = DataLoader(TensorDataset(x, given), batch_size=64, shuffle=True)
+    fit(ObjectiveModule(net, loss="ce", optimizer={"name": "adam", "lr": 3e-3}), data, max_epochs=5, callbacks=[audit])
     assert roc_auc_score(wrong, -audit.means.mean) >= 0.97  # benchmarks/label_audit.py: above .99 at its full length
