@@ -114,6 +114,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     assert resumed.means.count.tolist() == [4] * ROWS
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_an_epoch_that_a_run_resumes_within_is_left_out(tmp_path: Path) -> None:
     def run(audit: LabelAudit, **options: Any) -> None:
         keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)

@@ -36,7 +36,7 @@ from lightning_losses.app.report import (
 )
 from lightning_losses.app.saved import KeepsRun, load_weights, read_checkpoint
 from lightning_losses.app.tables import say
-from lightning_losses.callbacks import Decide, Schedule
+from lightning_losses.callbacks import Decide, LabelAudit, Schedule
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
@@ -148,6 +148,9 @@ def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemory
     callbacks.append(KeepsRun(settings, data.dataset))
     if settings["decide"]["rule"] or settings["decide"]["temperature"]:
         callbacks.append(Decide(**settings["decide"]))
+    if settings["callbacks"]["label_audit"]:
+        rows = (data.dataset.parts["train"].rows + 1).tolist()
+        callbacks.append(LabelAudit(folder / "suspects.csv", data.dataset.targets, rows))
     arguments = dict(settings["trainer"])
     if (every := arguments["log_every_n_steps"]) is not None:
         arguments["log_every_n_steps"] = min(every, len(data.train_dataloader()))
