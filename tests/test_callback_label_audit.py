@@ -85,6 +85,13 @@ def test_each_row_has_its_own_margin(name: str) -> None:
     assert not trained._ll_observers
 
 
+def test_the_users_loader_stays_as_it_was() -> None:
+    data = loader()
+    before = data.batch_sampler
+    fit(module(), data, callbacks=[LabelAudit(None)])
+    assert data.batch_sampler is before
+
+
 def test_validation_does_not_count() -> None:
     trained, audit = module(), LabelAudit(None)
     fit(trained, loader(), loader(shuffle=False), max_epochs=2, callbacks=[audit], num_sanity_val_steps=1)
@@ -115,6 +122,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
 def test_an_epoch_that_a_run_resumes_within_is_left_out(tmp_path: Path) -> None:
     def run(audit: LabelAudit, **options: Any) -> None:
         keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)

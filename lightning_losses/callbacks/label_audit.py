@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,10 @@ class LabelAudit(Callback):
                 f"LabelAudit needs a loader with a batch_sampler, which draws rows by number, got {loader!r}"
             )
         self._drawn = DrawnRows(sampler)
+        watched = copy(loader)
         # torch's loader refuses another batch sampler, lest its arguments contradict each other; this one is the same
-        object.__setattr__(loader, "batch_sampler", self._drawn)
-        return loader
+        object.__setattr__(watched, "batch_sampler", self._drawn)
+        return watched
 
     def _see(self, outputs: Tensor, target: Tensor) -> None:
         rows, self._now = self._now, None
