@@ -86,7 +86,7 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         if not self._ll_metrics:
             return
         with torch.no_grad():
-            prediction = self.objective.loss.predict(supervised.input.detach())
+            prediction = self.objective.predict(supervised.input.detach())
         for kind, collection in self._ll_collections(stage):
             if getattr(prediction, kind) is None:
                 loss = type(self.objective.loss).__name__

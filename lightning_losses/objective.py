@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses._validation import unknown_arguments
-from lightning_losses.losses import ForeignLoss, Loss, RowwiseLoss
+from lightning_losses.decide import Decider
+from lightning_losses.losses import ForeignLoss, Loss, Prediction, RowwiseLoss
 from lightning_losses.losses.registry import LossSpec, get_loss
 from lightning_losses.regularizers import ActivityRegularizer, ParameterRegularizer, Regularizer, build_regularizers
 
@@ -44,6 +45,9 @@ class Objective(nn.Module):
         loss: A loss, or what `get_loss` builds one from.
         regularizers: Penalties, or what `build_regularizers` builds them from.
 
+    Attributes:
+        decider: What `predict` decides by; None leaves it to the loss.
+
     Raises:
         ValueError: A name is unknown, or an argument is not allowed.
         TypeError: A part takes no such argument.
@@ -64,6 +68,7 @@ class Objective(nn.Module):
         super().__init__()
         self.loss = mean_loss(loss)
         self.regularizers: dict[str, Regularizer] = build_regularizers(regularizers or {})
+        self.decider: Decider | None = None
         self._bound: tuple[nn.Module, ...] = ()  # in a tuple it is not a submodule, so no cycle of modules arises
 
     def bind(self, module: nn.Module) -> Objective:
@@ -135,6 +140,17 @@ class Objective(nn.Module):
         row_weight = torch.ones(first.shape[:1], device=first.device)
         weight = row_weight.sum()
         return self.loss(input, target, sample_weight) * weight, weight, row_weight
+
+    def predict(self, input: Tensor) -> Prediction:
+        """Return decisions and, where there are any, probabilities.
+
+        Args:
+            input: What the network returns.
+
+        Returns:
+            What the decider says, or without one the loss.
+        """
+        return self.loss.predict(input) if self.decider is None else self.decider(self.loss, input)
 
     def penalties(self) -> dict[str, Tensor]:
         """Return the value of each regularizer of parameters by its name."""

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_losses.callbacks import Decide, LabelAudit
 from lightning_losses.module import ObjectiveModule
 from tests.programs import fsdp2
 from tests.test_mixins import ADAMW, SGD, Net, fit, loader, weights
@@ -57,3 +61,28 @@ def test_sharded_parameters_learn_what_whole_ones_learn(tmp_path: Path) -> None:
         torch.testing.assert_close(sharded["weights"][name], parameter.detach(), rtol=0, atol=1e-6)
     for name in ("train/loss", "train/objective", "train/regularizer/l1", "train/regularizer/l2"):
         torch.testing.assert_close(sharded["logged"][name], trainer.callback_metrics[name])
+
+
+def test_two_ranks_audit_and_decide_together(tmp_path: Path) -> None:
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, :1] > 1).long()
+    rows = DataLoader(TensorDataset(x, y), batch_size=8)
+    found = []
+    for name, ranks in {"one": {}, "two": {"strategy": "ddp_fork", "devices": 2}}.items():
+        torch.manual_seed(0)
+        loss = {"name": "focal", "task": "binary"}
+        module = ObjectiveModule(nn.Linear(3, 1), loss=loss, optimizer={"name": "sgd", "lr": 0.0})
+        (tmp_path / name).mkdir()
+        callbacks = [
+            Decide("f1", temperature=True),
+            LabelAudit(tmp_path / name / "suspects.csv"),
+            ModelCheckpoint(tmp_path / name, filename="run"),
+        ]
+        fit(module, rows, rows, max_epochs=2, callbacks=callbacks, enable_checkpointing=True, **ranks)
+        saved = torch.load(tmp_path / name / "run.ckpt", weights_only=True)["lightning_losses"]["decider"]
+        found.append((saved, (tmp_path / name / "suspects.csv").read_text().splitlines()))
+    (one, alone), (two, together) = found
+    assert len(alone) == 65
+    assert together == alone
+    assert two["threshold"] == pytest.approx(one["threshold"])
+    assert two["temperature"] == pytest.approx(one["temperature"])

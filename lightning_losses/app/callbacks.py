@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import (
 from lightning_losses.app.data import Task
 from lightning_losses.app.files import write_csv
 from lightning_losses.app.tables import EpochTable, say
+from lightning_losses.callbacks import Schedule
 
 # the metric by which a task's epochs are compared
 OWN_METRIC: dict[Task, str] = {
@@ -38,8 +39,8 @@ def build_callbacks(
     """Build the callbacks of the config group `callbacks`.
 
     Args:
-        mapping: The blocks `early_stopping`, `checkpoint`, `lr_monitor`, `progress_bar` (each may be None) and
-            `epoch_table`.
+        mapping: The blocks `early_stopping`, `checkpoint`, `lr_monitor`, `progress_bar` (each may be None),
+            `epoch_table`, and `schedules`: arguments of `Schedule` under any names.
         task: Decides what `monitor: auto` and `mode: auto` are.
         logged: Names that can be monitored.
         folder: The run's.
@@ -62,6 +63,7 @@ def build_callbacks(
         callbacks.extend(_checkpoints(folder / "checkpoints", checkpoint))
     if mapping.get("lr_monitor") and has_logger:
         callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
+    callbacks.extend(Schedule(**block) for block in (mapping.get("schedules") or {}).values() if block)
     callbacks.extend(_progress_bar(mapping.get("progress_bar")))
     return callbacks
 

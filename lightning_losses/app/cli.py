@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lightning_losses._validation import choice
 from lightning_losses.app.errors import one_line
 from lightning_losses.app.help import help_text
 from lightning_losses.config import CONFIG_MODULE, CONFIG_NAME
@@ -55,12 +56,37 @@ def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
 
 
 def _job(cfg: DictConfig) -> float | None:
+    """Do what `mode` says, in the job's own folder."""
+    return MODES[choice("mode", cfg.mode, MODES)](cfg, HydraConfig.get().runtime.output_dir)
+
+
+def _train(cfg: DictConfig, folder: str) -> float | None:
     """Train once; the monitored metric is what a Hydra sweeper optimises."""
     from lightning_losses.app.training import train
 
-    run = train(cfg, HydraConfig.get().runtime.output_dir)
+    run = train(cfg, folder)
     if run.result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
     if not run.history.empty and not math.isfinite(run.history["loss"].iloc[-1]):
         raise ValueError(f"the training loss is not finite: lower optimizer.lr, or look at the data ({run.folder})")
     return run.result["checkpoint"]["score"]
+
+
+def _evaluate(cfg: DictConfig, folder: str) -> None:
+    from lightning_losses.app.predicting import evaluate
+
+    evaluate(cfg, folder)
+
+
+def _predict(cfg: DictConfig, folder: str) -> None:
+    from lightning_losses.app.predicting import predict
+
+    predict(cfg, folder)
+
+
+MODES: dict[str, Callable[[DictConfig, str], float | None]] = {
+    "train": _train,
+    "validate": _evaluate,
+    "test": _evaluate,
+    "predict": _predict,
+}

@@ -99,6 +99,8 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
     if result["metrics"]:
         say(metric_table(result["metrics"], result["baselines"]))
         say()
+    if result["decide"]:
+        say(f"decides by {_shown(result['decide'])}, chosen on the validation part; the train metrics do not")
     if checkpoint["monitor"]:
         say(f"kept: epoch {checkpoint['epoch']}, the best by {checkpoint['monitor']} ({checkpoint['score']:.4f})")
     if result["status"] == "interrupted":
@@ -113,3 +115,13 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
 def _decisions(module: ObjectiveModule, batches: Sequence[Tensor]) -> Tensor:
     module.eval()
     return torch.cat([module.predict_step(x.to(module.device), 0).decision.cpu() for x in batches])
+
+
+def _shown(decider: dict[str, Any]) -> str:
+    """Return what a decider does, its costs by their name alone."""
+    known = {
+        "threshold": ", ".join(f"{value:.4g}" for value in decider["threshold"] or ()),
+        "temperature": decider["temperature"] and f"{decider['temperature']:.4g}",
+        "cost": decider["cost"] and "the lowest expected",
+    }
+    return ", ".join(f"{name} {value}" for name, value in known.items() if value)

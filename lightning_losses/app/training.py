@@ -19,10 +19,10 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_losses.app.callbacks import History, build_callbacks
-from lightning_losses.app.data import Dataset, InMemoryData, build_data
+from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.models import build_model
 from lightning_losses.app.report import (
@@ -34,7 +34,9 @@ from lightning_losses.app.report import (
     versions,
     write_files,
 )
+from lightning_losses.app.saved import KeepsRun, load_weights, read_checkpoint
 from lightning_losses.app.tables import say
+from lightning_losses.callbacks import Decide, LabelAudit, Schedule
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
@@ -63,13 +65,13 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     """Train what a config describes; see `lightning_losses.app.run`."""
     folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    saved = _read_checkpoint(cfg.ckpt_path)
-    with _quiet_lightning():
+    saved = {} if cfg.ckpt_path is None else read_checkpoint(cfg.ckpt_path)
+    with quiet_lightning():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data = build_data(_plain(cfg.data), cfg.task)
         settings = _settings(cfg, data.dataset)
         net = build_model(settings["model"])
-        metrics = _usable_metrics(settings, net, data.dataset)
+        metrics = usable_metrics(settings, net, data.dataset.task, data.dataset.parts["train"].x[:1])
         module = _build_module(settings, net, metrics)
         _check_fits(saved, module)
         trainer = _build_trainer(settings, _logged_names(module, metrics), data, folder)
@@ -86,17 +88,6 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-
-
-def _read_checkpoint(path: str | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"ckpt_path: there is no file {path!r}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"ckpt_path: {path!r} is no checkpoint of a run, or is incomplete") from error
 
 
 def _check_fits(saved: Mapping[str, Any], module: ObjectiveModule) -> None:
@@ -136,16 +127,16 @@ def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics)
 
 
 @torch.no_grad()
-def _usable_metrics(settings: Mapping[str, Any], net: nn.Module, dataset: Dataset) -> Metrics:
-    """Build the task's metrics; those of probabilities only if the loss has a posterior."""
+def usable_metrics(settings: Mapping[str, Any], net: nn.Module, task: Task, example: Tensor) -> Metrics:
+    """Build the task's metrics; those of probabilities only if the loss has a posterior for an example's outputs."""
     name = settings["loss"].get("name") or settings["loss"].get("_target_")
-    if dataset.task == "regression" and "task" in settings["loss"]:
+    if task == "regression" and "task" in settings["loss"]:
         raise ValueError(f"loss={name} is for classes, the target is continuous: choose loss=mse, l1, huber, ...")
     loss = get_loss(settings["loss"])
-    if loss.task != dataset.task:
-        raise ValueError(f"loss={name} is for a {loss.task} target, these data are {dataset.task}")
-    metrics = build_metrics(settings["metrics"][dataset.task] or {})
-    if metrics["probabilities"] and loss.predict(net.eval()(dataset.parts["train"].x[:1])).probabilities is None:
+    if loss.task != task:
+        raise ValueError(f"loss={name} is for a {loss.task} target, these data are {task}")
+    metrics = build_metrics(settings["metrics"][task] or {})
+    if metrics["probabilities"] and loss.predict(net.eval()(example)).probabilities is None:
         say(f"metrics left out: {', '.join(metrics.pop('probabilities'))}; loss={name} has no probabilities")
     net.train()
     return metrics
@@ -154,6 +145,12 @@ def _usable_metrics(settings: Mapping[str, Any], net: nn.Module, dataset: Datase
 def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemoryData, folder: Path) -> L.Trainer:
     loggers = _loggers(settings["logger"], folder)
     callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder, has_logger=bool(loggers))
+    callbacks.append(KeepsRun(settings, data.dataset))
+    if settings["decide"]["rule"] or settings["decide"]["temperature"]:
+        callbacks.append(Decide(**settings["decide"]))
+    if settings["callbacks"]["label_audit"]:
+        rows = (data.dataset.parts["train"].rows + 1).tolist()
+        callbacks.append(LabelAudit(folder / "suspects.csv", data.dataset.targets, rows))
     arguments = dict(settings["trainer"])
     if (every := arguments["log_every_n_steps"]) is not None:
         arguments["log_every_n_steps"] = min(every, len(data.train_dataloader()))
@@ -208,9 +205,10 @@ def _result(
         "status": "interrupted" if trainer.interrupted else "finished",
         "metrics": metrics_of(history, checkpoint["epoch"])
         | clean_accuracy(module, data)
-        | _test(trainer, module, data),
+        | _judge(trainer, module, data),
         "baselines": baselines(data.dataset),
         "checkpoint": checkpoint,
+        "decide": None if module.objective.decider is None else module.objective.decider.state(),
         "task": data.dataset.task,
         "epochs": len(history),
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -220,12 +218,16 @@ def _result(
     }
 
 
-def _test(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData) -> dict[str, float]:
-    """Return the metrics of the test part, if there is one and the training was not stopped."""
-    if "test" not in data.dataset.parts or trainer.interrupted:
-        return {}
-    trainer.test(module, datamodule=data, verbose=False)
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+def _judge(trainer: L.Trainer, module: ObjectiveModule, data: InMemoryData) -> dict[str, float]:
+    """Return what is known only now: metrics of the test part, and, by decisions of its own, of the validation part."""
+    metrics: dict[str, float] = {}
+    if trainer.interrupted:
+        return metrics
+    if module.objective.decider is not None:
+        metrics |= trainer.validate(module, datamodule=data, verbose=False)[0]
+    if "test" in data.dataset.parts:
+        metrics |= trainer.test(module, datamodule=data, verbose=False)[0]
+    return metrics
 
 
 def _find(kind: type[_Checkpoint], trainer: L.Trainer) -> list[_Checkpoint]:
@@ -239,8 +241,9 @@ def _restore_kept(trainer: L.Trainer, module: ObjectiveModule) -> dict[str, Any]
         return {"path": None, "last": None, "epoch": None, "monitor": None, "score": None}
     keeper = keepers[0]
     saved = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-    module.on_load_checkpoint(saved)  # adds what the loss has learned, which has its own place in a checkpoint
-    module.load_state_dict(saved["state_dict"])
+    for schedule in (c for c in trainer.callbacks if isinstance(c, Schedule)):  # type: ignore[attr-defined]
+        schedule.apply(trainer, module, saved["epoch"] if schedule.interval == "epoch" else saved["global_step"] - 1)
+    load_weights(module, saved)
     return {
         "path": keeper.best_model_path,
         "last": keepers[-1].best_model_path,
@@ -251,7 +254,7 @@ def _restore_kept(trainer: L.Trainer, module: ObjectiveModule) -> dict[str, Any]
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Leave out what Lightning tells every run: devices that are absent, advertisements, that the epochs are over."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

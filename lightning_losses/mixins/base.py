@@ -44,6 +44,7 @@ class HasObjective(Ordered):
         self._ll_hooks: list[RemovableHandle] = []
         self._ll_constraints: dict[str, Constraint] = {}
         self._ll_reset()
+        self._ll_observers: list[Callable[[Tensor, Tensor], None]] = []
         self._ll_watch: Callable[[Any, Objective], None] | None = None
 
     def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
@@ -58,6 +59,8 @@ class HasObjective(Ordered):
             The terms; differentiate `.total`. Penalties are values only: their gradient is added once, at the
             optimizer step.
         """
+        for observe in self._ll_observers:
+            observe(input.detach(), target)
         return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
 
     def setup(self, stage: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from lightning_losses.decide import Decider
 from lightning_losses.epoch_means import EpochMeans
 from lightning_losses.losses import Prediction
 from lightning_losses.losses.registry import LossSpec, loss_spec
@@ -108,7 +109,7 @@ class LossMixin(HasObjective):
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Prediction:
         """Return decisions and probabilities for `(x, ...)` or `x`."""
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        return self.objective.loss.predict(self(x))
+        return self.objective.predict(self(x))
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's means."""
@@ -141,7 +142,7 @@ class LossMixin(HasObjective):
         self._ll_finish("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save what the loss has learned or counted under a key of its own, so that another loss can load the rest."""
+        """Save how to decide and what the loss has learned or counted in a place of its own: others load the rest."""
         super().on_save_checkpoint(checkpoint)
         weights = checkpoint["state_dict"]
         own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
@@ -149,10 +150,14 @@ class LossMixin(HasObjective):
             own = {}  # torch's criteria hold constants only, which the configuration gives
         if own:
             checkpoint.setdefault(STATE_KEY, {})["loss"] = {"kind": self._ll_loss_kind(), "weights": own}
+        if self.objective.decider is not None:
+            checkpoint.setdefault(STATE_KEY, {})["decider"] = self.objective.decider.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what the loss has learned or counted; another loss starts anew."""
+        """Restore how to decide, and what the loss has learned or counted; another loss starts anew."""
         super().on_load_checkpoint(checkpoint)
+        decider = checkpoint.get(STATE_KEY, {}).get("decider")
+        self.objective.decider = None if decider is None else Decider.from_state(decider)
         saved = checkpoint.get(STATE_KEY, {}).get("loss", {})
         fresh = {name: value for name, value in self.state_dict().items() if name.startswith(_LOSS_PREFIX)}
         shapes = {name: value.shape for name, value in fresh.items()}

@@ -6,11 +6,16 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from lightning_losses.app.data.columns import encode
+from lightning_losses.app.data.columns import fit_encoder
 from lightning_losses.app.data.module import RowOrder
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 from tests.app.loading import data
+
+
+def encode(table, train):
+    encoder, notes = fit_encoder(table, train)
+    return encoder.encode(table), encoder.features, notes
 
 
 def test_rings_are_as_separable_as_the_formula_says():

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 import lightning_losses as ll
-from lightning_losses.app import callbacks, run, training
+from lightning_losses.app import callbacks, evaluate, run, training
 
 QUICK = [
     "data.positives=100",
@@ -183,3 +183,17 @@ def test_lightnings_own_messages_return_after_the_run(tmp_path):
     with pytest.raises(FileNotFoundError):
         run(ll.compose("ckpt_path=nowhere"), tmp_path)
     assert logger.level == before
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_the_kept_epoch_is_judged_by_its_own_scheduled_loss(tmp_path):
+    gamma = "+callbacks.schedules.gamma={target: loss.gamma, at: [0, 3], values: [0, 3], shape: linear}"
+    keep = ["callbacks.checkpoint.monitor=val/loss", "callbacks.checkpoint.mode=max", "logger=csv"]
+    trained = run(ll.compose(*QUICK, "trainer.max_epochs=4", "data.test_fraction=0.2", gamma, *keep), tmp_path)
+    epoch = trained.result["checkpoint"]["epoch"]
+    assert epoch < 3  # the loss falls as gamma rises
+    assert trained.module.objective.loss.phi.gamma == epoch
+    again = evaluate(ll.compose("mode=test", f"ckpt_path={trained.result['checkpoint']['path']}", *QUICK), tmp_path)
+    assert again["test/loss"] == pytest.approx(trained.result["metrics"]["test/loss"])
+    logged = pd.read_csv(tmp_path / "metrics.csv")["schedule/loss.gamma"].dropna()
+    assert logged.tolist() == [0, 1, 2, 3]

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lightning_losses.app.data.encoder import Encoder
+
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 
@@ -42,6 +44,7 @@ class Dataset:
         notes: What was done to the data, a line each.
         baselines: Score functions of `x` -> (N,) to report beside the model; binary only.
         target_scale: Mean and standard deviation that a regression target was standardised with, (outputs,) each.
+        encoder: What has turned a table into features.
 
     Raises:
         ValueError: A part is empty or has no row of some class (multilabel: no positive row of some label), so that the
@@ -55,6 +58,7 @@ class Dataset:
     notes: Sequence[str] = ()
     baselines: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     target_scale: tuple[Tensor, Tensor] | None = None
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():

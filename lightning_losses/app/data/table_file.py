@@ -11,7 +11,8 @@ import torch
 
 from lightning_losses._validation import nearest
 from lightning_losses.app.data.base import Dataset, Task, as_target, make_parts
-from lightning_losses.app.data.columns import encode, numbers_in, refuse_holes
+from lightning_losses.app.data.columns import fit_encoder, refuse_holes
+from lightning_losses.app.data.encoder import numbers_in
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 
@@ -89,7 +90,7 @@ def csv(
     used = [name for name in features or table.columns if name not in unused]
     if not used:
         raise ValueError(f"data.features: no column is left to predict from (columns: {', '.join(table.columns)})")
-    x, names, encoded = encode(table[used], rows["train"], strict=strict, max_categories=max_categories)
+    encoder, encoded = fit_encoder(table[used], rows["train"], strict=strict, max_categories=max_categories)
 
     y = as_target(labels.task, labels.values)
     scale = None
@@ -102,11 +103,12 @@ def csv(
         notes.append(f"target standardised, losses and metrics are in these units: {shown}")
     return Dataset(
         task=labels.task,
-        parts=make_parts(x, y, rows, table.index.to_numpy()),
-        features=names,
+        parts=make_parts(encoder.encode(table[used]), y, rows, table.index.to_numpy()),
+        features=encoder.features,
         targets=labels.names,
         notes=[*labels.notes, *notes, *encoded],
         target_scale=scale,
+        encoder=encoder,
     )
 
 

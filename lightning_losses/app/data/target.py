@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ import pandas as pd
 
 from lightning_losses._validation import choice
 from lightning_losses.app.data.base import Task
-from lightning_losses.app.data.columns import first_row, numbers_in
+from lightning_losses.app.data.columns import first_row
+from lightning_losses.app.data.encoder import numbers_in
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "regression")
 
@@ -57,6 +59,33 @@ def read_target(
     return Target(found, values, names, [f"target {columns}: {found} ({how}){positive_class}"])
 
 
+def encode_target(table: pd.DataFrame, task: Task, names: Sequence[str]) -> npt.NDArray[Any]:
+    """Encode target columns without holes as those of another table were.
+
+    Args:
+        table: The columns.
+        task: What they meant there.
+        names: The classes there, in order.
+
+    Returns:
+        Class indices or numbers for each row.
+
+    Raises:
+        ValueError: The columns do not fit the task, or hold another class.
+    """
+    if task in ("multilabel", "regression"):
+        return np.stack([_numbers(table[name], task) for name in table], axis=1)
+    column = _whole(table.iloc[:, 0]).astype(str)
+    unknown = ~column.isin(list(names))
+    if unknown.any():
+        known = ", ".join(names)
+        raise ValueError(
+            f"column {column.name!r} holds {column[unknown].iloc[0]!r} in data row {first_row(unknown)}, "
+            f"the model knows the classes {known}"
+        )
+    return column.map({name: i for i, name in enumerate(names)}).to_numpy()
+
+
 def _infer(table: pd.DataFrame, max_classes: int) -> Task:
     if table.shape[1] > 1:
         for name in table:
@@ -92,10 +121,15 @@ def _numbers(column: pd.Series[Any], task: Task) -> npt.NDArray[np.float64]:
     return numbers.to_numpy()
 
 
+def _whole(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return whole numbers as such: beside holes they were read as floats."""
+    is_whole = pd.api.types.is_float_dtype(column) and (column % 1 == 0).all()
+    return column.astype(np.int64) if is_whole else column
+
+
 def _classes(column: pd.Series[Any], task: Task, positive: str | None) -> tuple[npt.NDArray[Any], list[str]]:
     """Return class indices and names, sorted; `positive` goes last."""
-    if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
-        column = column.astype(np.int64)  # whole numbers beside holes were read as floats
+    column = _whole(column)
     values = column.unique()
     if len({isinstance(value, str) for value in values}) > 1:
         text = next(value for value in values if isinstance(value, str))

@@ -1,4 +1,4 @@
-"""Callbacks: penalties and constraints for modules that cannot be edited, and a watch over the objective."""
+"""Penalties and constraints for modules that cannot be edited, and a watch over the objective."""
 
 from __future__ import annotations
 
