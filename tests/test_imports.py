@@ -26,6 +26,7 @@ LEVELS = {
     "after_step": 3,
     "epoch_means": 3,
     "gradient_window": 3,
+    "label_counts": 3,
     "objective": 3,
     "callbacks": 4,
     "mixins": 4,

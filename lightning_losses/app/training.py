@@ -35,6 +35,7 @@ from lightning_losses.app.report import (
     write_files,
 )
 from lightning_losses.app.tables import say
+from lightning_losses.label_counts import LabelCounts, count_labels, with_counts
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
@@ -120,7 +121,11 @@ def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
         rows = dataset.parts["train"]
         cfg.sizes.counts = dataset.counts(rows)
         cfg.sizes.shares = [count / len(rows.y) for count in cfg.sizes.counts]
-    return _plain(cfg)
+    settings = _plain(cfg)
+    if dataset.task != "regression":
+        counts = LabelCounts(dataset.task, count_labels(dataset.task, [rows.y]))
+        settings["loss"] = with_counts(settings["loss"], counts)
+    return settings
 
 
 def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics) -> ObjectiveModule:
