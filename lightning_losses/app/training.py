@@ -23,8 +23,10 @@ from torch import nn
 
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, build_data
+from lightning_losses.app.files import write_csv
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.models import build_model
+from lightning_losses.app.out_of_fold import FOLD, fold_table
 from lightning_losses.app.report import (
     baselines,
     clean_accuracy,
@@ -81,6 +83,8 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         result = _result(trainer, module, data, settings, history) | {"seconds": round(seconds, 2)}
         if trainer.is_global_zero:
             write_files(folder, result, history, module, data)
+            if cfg.data.folds is not None:
+                write_csv(folder / FOLD, fold_table(module, data, cfg.data.fold))
             print_result(folder, result)
         return Run(module, history, result, folder)
 
