@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import lightning_losses as ll
+from lightning_losses.app import run
 from tests.app.loading import data
 
 
@@ -112,6 +114,25 @@ def test_every_row_that_is_not_for_the_test_is_predicted_by_one_fold(split, writ
         assert torch.equal(parts["test"].rows, test)
         if split == "group":
             assert not set(groups[parts["train"].rows]) & set(groups[parts["val"].rows])
+
+
+def test_a_resumed_run_goes_on_with_the_same_noise_and_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+    overrides = [
+        "data=digits",
+        "data.label_noise.rate=0.4",
+        "data.imbalance.factor=5",
+        "data.sampler=balanced",
+        "loss=ce",
+    ]
+
+    def train(name, *more):
+        return run(ll.compose(*overrides, "trainer.accelerator=cpu", *more), tmp_path / name)
+
+    whole, _ = train("whole", "trainer.max_epochs=2"), train("half", "trainer.max_epochs=1")
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    resumed = train("resumed", "trainer.max_epochs=2", f"ckpt_path={last}")
+    assert resumed.history["loss"].tolist() == whole.history["loss"].tolist()
 
 
 # columns of a table (None: the rings), arguments, what the line must say
