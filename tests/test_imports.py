@@ -28,6 +28,7 @@ LEVELS = {
     "epoch_means": 3,
     "gradient_window": 3,
     "margins": 3,
+    "label_counts": 3,
     "objective": 3,
     "schedules": 3,
     "callbacks": 4,

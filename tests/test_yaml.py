@@ -4,6 +4,8 @@ import inspect
 from pathlib import Path
 
 import lightning as L
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -14,7 +16,8 @@ import lightning_losses as ll
 from lightning_losses import conf
 from lightning_losses.app import run
 from lightning_losses.app.data import KINDS
-from tests.app.loading import write_fashion
+from lightning_losses.app.data.table_file import Columns
+from tests.app.loading import write_fashion, write_image_folder
 
 CONF = Path(conf.__file__).parent
 GROUPS = ("loss", "regularizer", "constraint", "optimizer", "scheduler")
@@ -42,13 +45,14 @@ NEEDED = {
         "loss.cutoffs=[5]",
         "model.out_features=4",
     ],
-    "loss/balanced_softmax": ["loss.class_counts=${sizes.counts}"],
     "loss/forward_correction": [f"loss.transition={torch.eye(10).tolist()}"],
-    "loss/ldam": ["loss.class_counts=${sizes.counts}"],
-    "loss/logit_adjusted": ["loss.prior=${sizes.shares}"],
     "data/csv": ["data.path={folder}/table.csv", "data.target=label"],
     "data/fashion_mnist": FASHION,
+    "data/image_folder": ["data.root={folder}/images", "data.size=8", "loss=ce"],
+    "data/npz": ["data.path={folder}/arrays.npz", "loss=ce"],
+    "data/parquet": ["data.path={folder}/table.parquet", "data.target=label"],
     "model/cnn": ["data=fashion_mnist", *FASHION, "loss=ce"],
+    "model/resnet18": ["data=fashion_mnist", *FASHION, "loss=ce"],
     "model/custom": ["model._target_=torch.nn.Linear", "+model.in_features=2", "+model.out_features=1"],
     "constraint/unit_norm": ["model=linear"],
 }
@@ -75,6 +79,9 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
     rows = [f"{i % 7},{'yes' if i % 3 else 'no'},{i % 7 + i / 100}" for i in range(60)]
     (path / "table.csv").write_text("\n".join(["x,label,number", *rows]))
+    pd.read_csv(path / "table.csv").to_parquet(path / "table.parquet")
+    np.savez(path / "arrays.npz", x=np.arange(120.0).reshape(60, 2), y=np.arange(60) % 3)
+    write_image_folder(path / "images")
     write_fashion(path)
     return path
 
@@ -139,5 +146,7 @@ def test_the_callbacks_arguments_are_complete_with_their_names(block, callback, 
 def test_the_datas_arguments_are_complete(choice):
     mapping = OmegaConf.load(CONF / "app" / f"{choice}.yaml")
     expected = inspect.signature(KINDS[mapping.name]).parameters.keys() - {"task", "split"}
+    if "columns" in expected:
+        expected = expected - {"columns"} | inspect.get_annotations(Columns).keys()
     shared = {"name", "split", "val_fraction", "test_fraction", "seed", "batch_size", "eval_batch_size"}
     assert mapping.keys() - shared == expected

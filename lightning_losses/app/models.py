@@ -107,10 +107,8 @@ def cnn(
     Raises:
         ValueError: The rows are no images, the images are too small for so many blocks, or a number is out of range.
     """
-    if not isinstance(in_shape, Sequence):
-        raise ValueError(f"model=cnn is for images, these data have {in_shape} features: choose model=mlp")
+    before, height, width = _image("cnn", in_shape)
     in_interval("model.dropout", dropout, 0.0, 1.0)
-    before, height, width = in_shape
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, count in enumerate(channels, start=1):
         layers[f"conv_{i}"] = nn.Conv2d(before, int(positive("model.channels", count)), 3, padding=1)
@@ -119,7 +117,7 @@ def cnn(
         layers[f"pool_{i}"] = nn.MaxPool2d(2)
         before, height, width = count, height // 2, width // 2
     if not height * width:
-        raise ValueError(f"model.channels: images of {list(in_shape)} are too small for {len(channels)} blocks")
+        raise ValueError(f"model.channels: images of {in_shape} are too small for {len(channels)} blocks")
     layers["flatten"] = nn.Flatten()
     layers["hidden"] = nn.Linear(before * height * width, int(positive("model.hidden", hidden)))
     layers["hidden_norm"] = nn.BatchNorm1d(hidden)
@@ -130,7 +128,49 @@ def cnn(
     return nn.Sequential(layers)
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp}
+def resnet18(in_shape: int | Sequence[int], out_features: int) -> nn.Module:
+    """Return MONAI's ResNet-18 with the stem for small images: a convolution of 3 x 3 without stride, and no pooling.
+
+    Args:
+        in_shape: Channels, height and width of an image.
+        out_features: Number of outputs.
+
+    Returns:
+        The network, with random weights.
+
+    Raises:
+        ValueError: The rows are no images.
+        ImportError: MONAI is not installed.
+
+    Source:
+        He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2016.
+    """
+    channels, _, _ = _image("resnet18", in_shape)
+    try:
+        from monai.networks.nets.resnet import resnet18 as build
+    except ModuleNotFoundError as error:
+        raise ImportError('model=resnet18 needs MONAI: pip install "lightning-losses[resnet]"') from error
+    net: nn.Module = build(
+        spatial_dims=2,
+        n_input_channels=channels,
+        num_classes=out_features,
+        conv1_t_size=3,
+        conv1_t_stride=1,
+        no_max_pool=True,
+        bias_downsample=False,
+    )
+    return net
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp, "resnet18": resnet18}
+
+
+def _image(model: str, in_shape: int | Sequence[int]) -> tuple[int, int, int]:
+    """Return channels, height and width."""
+    if not isinstance(in_shape, Sequence):
+        raise ValueError(f"model={model} is for images, these data have {in_shape} features: choose model=mlp")
+    channels, height, width = in_shape
+    return channels, height, width
 
 
 def _torch_class(argument: str, name: str) -> type[nn.Module]:

@@ -151,7 +151,8 @@ def _matrix(
     rows: Sequence[str],
 ) -> None:
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) <= 10 else 90)
+    crowded = len(columns) * max(map(len, columns)) > 50
+    axis.set_xticks(range(len(columns)), columns, rotation=90 if crowded else 0)
     axis.set_yticks(range(len(rows)), rows)
     axis.spines[:].set_visible(False)
     if counts.size <= 900:

@@ -9,14 +9,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
+from lightning_losses._mapping import plain
 from lightning_losses.app.data import Dataset, InMemoryData
 from lightning_losses.app.files import write_csv, write_figure, write_json
 from lightning_losses.app.plots import plot_data, plot_history, plot_predictions
 from lightning_losses.app.tables import data_table, layer_table, metric_table, say
+from lightning_losses.losses.classification import ClassificationLoss
+from lightning_losses.losses.extra import LDAMLoss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.param_groups import describe_parameters
 
@@ -33,7 +36,7 @@ def show_setup(dataset: Dataset, module: ObjectiveModule, optimizer: Optimizer, 
     for note in dataset.notes:
         say(note)
     say()
-    say(data_table(dataset))
+    say(data_table(dataset, numbers_by_class(module.objective.loss)))
     if dataset.inputs == 2 and dataset.task != "regression":
         write_figure(folder / "data.png", plot_data(dataset))
     say()
@@ -41,6 +44,18 @@ def show_setup(dataset: Dataset, module: ObjectiveModule, optimizer: Optimizer, 
     say()
     say(str(describe_parameters(module, optimizer.param_groups)))
     say()
+
+
+def numbers_by_class(loss: nn.Module) -> dict[str, Sequence[float]]:
+    """Return what a loss may have learned of each class (multilabel: of each label) from the training labels."""
+    if not isinstance(loss, ClassificationLoss):
+        return {}
+    numbers: dict[str, Any] = {"weight": loss.weight, "pos_weight": loss.pos_weight}
+    if loss.pos_weight is not None and loss.task == "binary":
+        numbers["pos_weight"] = [1.0, float(loss.pos_weight)]
+    numbers["prior"] = loss.arguments.get("prior")
+    numbers["margin"] = loss.class_constant if isinstance(loss, LDAMLoss) else None
+    return {name: plain(value) for name, value in numbers.items() if value is not None}
 
 
 def metrics_of(history: pd.DataFrame, epoch: int | None) -> dict[str, float]:

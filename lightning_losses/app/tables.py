@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich
@@ -26,8 +26,11 @@ def say(text: object = "") -> None:
         rich.get_console().print(text)
 
 
-def data_table(dataset: Dataset) -> Table:
-    """Rows of each class (multilabel: positive rows of each label), or statistics of each target, in each part."""
+def data_table(dataset: Dataset, of_loss: Mapping[str, Sequence[float]]) -> Table:
+    """Rows of each class (multilabel: positive rows of each label), or statistics of each target, in each part.
+
+    Beside them the numbers that the loss has for each class, by their names.
+    """
     parts = dataset.parts
     kinds = {
         "binary": "class",
@@ -38,8 +41,12 @@ def data_table(dataset: Dataset) -> Table:
     table = _table("Data", kinds[dataset.task])
     for part in parts:
         table.add_column(part, justify="right")
+    for name in of_loss:
+        table.add_column(f"loss.{name}", justify="right")
     for i, name in enumerate(dataset.targets):
-        table.add_row(name, *(_cell(dataset, part, i) for part in parts.values()))
+        table.add_row(
+            name, *(_cell(dataset, part, i) for part in parts.values()), *(f"{n[i]:.4g}" for n in of_loss.values())
+        )
     table.add_section()
     table.add_row("rows", *(f"{len(part.y):,}" for part in parts.values()))
     return table

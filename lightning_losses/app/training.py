@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
+from lightning_losses.app.files import write_csv
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.models import build_model
+from lightning_losses.app.out_of_fold import FOLD, fold_table
 from lightning_losses.app.report import (
     baselines,
     clean_accuracy,
@@ -37,6 +39,7 @@ from lightning_losses.app.report import (
 from lightning_losses.app.saved import KeepsRun, load_weights, read_checkpoint
 from lightning_losses.app.tables import say
 from lightning_losses.callbacks import Decide, LabelAudit, Schedule
+from lightning_losses.label_counts import LabelCounts, count_labels, with_counts
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
@@ -82,6 +85,8 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         result = _result(trainer, module, data, settings, history) | {"seconds": round(seconds, 2)}
         if trainer.is_global_zero:
             write_files(folder, result, history, module, data)
+            if cfg.data.folds is not None:
+                write_csv(folder / FOLD, fold_table(module, data, cfg.data.fold))
             print_result(folder, result)
         return Run(module, history, result, folder)
 
@@ -111,7 +116,11 @@ def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
         rows = dataset.parts["train"]
         cfg.sizes.counts = dataset.counts(rows)
         cfg.sizes.shares = [count / len(rows.y) for count in cfg.sizes.counts]
-    return _plain(cfg)
+    settings = _plain(cfg)
+    if dataset.task != "regression":
+        counts = LabelCounts(dataset.task, count_labels(dataset.task, [rows.y]))
+        settings["loss"] = with_counts(settings["loss"], counts)
+    return settings
 
 
 def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics) -> ObjectiveModule:

@@ -10,7 +10,6 @@ from torch import nn
 
 from lightning_losses._validation import choice
 from lightning_losses.callbacks.objective import Regularizers
-from lightning_losses.functional._posterior import why_none
 from lightning_losses.losses.classification import ClassificationLoss
 from lightning_losses.losses.registry import loss_spec
 from lightning_losses.mixins import HasObjective, LossMixin
@@ -125,7 +124,7 @@ def _needs_probabilities(module: LightningModule) -> bool:
 
 
 def _check_posterior(loss: nn.Module) -> None:
-    reason = why_none(loss.phi) if isinstance(loss, ClassificationLoss) else "it is a sum or not ours"
+    reason = loss.no_posterior if isinstance(loss, ClassificationLoss) else "it is a sum or not ours"
     if reason:
         raise ValueError(
             f"metrics of probabilities need a loss that has them, {type(loss).__name__} has none: {reason}"

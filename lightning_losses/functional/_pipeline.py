@@ -198,13 +198,14 @@ def class_factors(
     return factors
 
 
-def _factor(name: str, value: PerClass | float | None) -> Tensor | None:
+def _factor(name: str, value: PerClass | float | str | None) -> Tensor | None:
     if value is None:
         return None
     try:
         factor = value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must be a tensor or a sequence of numbers, got {value!r}") from None
+        hint = "; only under a Trainer a word is counted from the training labels" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a tensor or a sequence of numbers, got {value!r}{hint}") from None
     if not bool(((factor >= 0) & factor.isfinite()).all()):
         raise ValueError(f"{name} must hold finite numbers >= 0, got {value!r}")
     return factor

@@ -70,6 +70,7 @@ def effective_number(counts: Counts, beta: float = 0.999) -> Tensor:
 
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "balanced": inverse_frequency,
     "effective_number": effective_number,
     "inverse_frequency": inverse_frequency,
 }
@@ -91,6 +92,8 @@ def from_mapping(spec: Mapping[str, Any]) -> Tensor:
     name, arguments = name_and_arguments("weight", spec)
     choice("weight", name, FUNCTIONS)
     unknown_arguments(f"weight {name!r}", arguments, ("counts", "beta") if name == "effective_number" else ("counts",))
+    if "counts" not in arguments:
+        raise TypeError(f"weight {name!r} needs counts; only under a Trainer they come from the training labels")
     return FUNCTIONS[name](**arguments)
 
 

@@ -82,7 +82,7 @@ class ClassificationLoss(RowwiseLoss):
         self.register_buffer("class_alpha", factors.alpha, persistent=False)
         self.register_buffer("class_shift", shift, persistent=False)
         self.register_buffer("class_constant", constant, persistent=False)
-        self._no_posterior = _posterior.why_none(formula, self.settings, factors)
+        self.no_posterior = _posterior.why_none(formula, self.settings, factors)
         self._input_seen = False
 
     @property
@@ -123,8 +123,8 @@ class ClassificationLoss(RowwiseLoss):
             TypeError: There are none for this loss; the message says why.
             ValueError: A prior is not one, or `train_prior` is missing.
         """
-        if self._no_posterior:
-            raise TypeError(f"{type(self).__name__} has no posterior: {self._no_posterior}")
+        if self.no_posterior:
+            raise TypeError(f"{type(self).__name__} has no posterior: {self.no_posterior}")
         probabilities = _posterior.posterior(self.phi, self.settings, self._factors, input)
         if prior is None:
             return probabilities
@@ -137,7 +137,7 @@ class ClassificationLoss(RowwiseLoss):
             decision = input.argmax(dim=min(input.dim() - 1, 1))
         else:
             decision = (input > (0 if self.settings.from_logits else 0.5)).long()
-        return Prediction(decision, None if self._no_posterior else self.posterior(input))
+        return Prediction(decision, None if self.no_posterior else self.posterior(input))
 
     def _train_log_prior(self, train_prior: Tensor | Sequence[float] | None) -> Tensor:
         if train_prior is None:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lightning_losses.decide import Decider
 from lightning_losses.epoch_means import EpochMeans
+from lightning_losses.label_counts import (
+    LabelCounts,
+    UncountedLoss,
+    add_padded,
+    count_labels,
+    needs_counts,
+    with_counts,
+)
 from lightning_losses.losses import Prediction
 from lightning_losses.losses.registry import LossSpec, loss_spec
 from lightning_losses.mixins.base import STATE_KEY, HasObjective, remember
@@ -35,7 +44,9 @@ class LossMixin(HasObjective):
     """Puts a loss into the training, validation, test and predict steps.
 
     Args:
-        loss: A name, a mapping, Hydra's config, a loss or a callable; see `get_loss`.
+        loss: A name, a mapping, Hydra's config, a loss or a callable; see `get_loss`. What depends on how often each
+            class occurs (`weight="balanced"` or `"effective_number"`, `pos_weight="balanced"`, a missing `prior` or
+            `class_counts`) is counted once, from the labels of the training loader, when `Trainer.fit` sets up.
         exact: Whether the gradient is that of the mean over the whole window of an optimizer step (all micro-batches
             and ranks), however its rows are cut. False takes the trainer's mean of means; None is exact where the loss
             has a numerator and a denominator, which ours have.
@@ -65,7 +76,7 @@ class LossMixin(HasObjective):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.objective.loss = mean_loss(loss)
+        self.objective.loss = UncountedLoss(loss) if needs_counts(loss) else mean_loss(loss)
         self._ll_log_template = log_template
         self._ll_means = {stage: EpochMeans() for stage in STAGES}
         if exact and not self.objective.is_exact:
@@ -92,6 +103,54 @@ class LossMixin(HasObjective):
                 f"(x, target, sample_weight) but a {type(batch).__name__}"
             )
         return Supervised(self(batch[0]), *batch[1:])
+
+    def batch_labels(self, batch: Any) -> Tensor:
+        """Return the targets of a batch, to count how often each class occurs; override it with `supervised_step`.
+
+        Args:
+            batch: `(x, target)` or `(x, target, sample_weight)`.
+
+        Returns:
+            The targets, without running the network.
+
+        Raises:
+            TypeError: The batch has another form.
+        """
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise TypeError(
+                f"{type(self).__name__}.batch_labels must be overridden to count labels: the batch is not (x, target) "
+                f"or (x, target, sample_weight) but a {type(batch).__name__}"
+            )
+        labels: Tensor = batch[1]
+        return labels
+
+    def setup(self, stage: str) -> None:
+        """Count the labels of the training loader if the loss depends on them."""
+        super().setup(stage)
+        if stage == "fit" and isinstance(self.objective.loss, UncountedLoss):
+            self._ll_take_loss(with_counts(self.objective.loss.spec, self._ll_count_labels(self.objective.loss)))
+
+    def _ll_take_loss(self, loss: LossSpec) -> None:
+        """Put a loss in the place of the one that waited for counts, and its numbers into the hyper-parameters."""
+        self.objective.loss = mean_loss(loss).to(self.device)
+        remember(self, loss=loss_spec(loss))
+
+    def _ll_count_labels(self, loss: UncountedLoss) -> LabelCounts:
+        """Count the labels of one pass through the training loader, over all ranks."""
+        loop = self.trainer.fit_loop
+        with torch.random.fork_rng(devices=[]):  # the order of the first epoch stays what it is without this pass
+            loop.setup_data()
+            loader: Any = self.trainer.train_dataloader
+            if loop.max_batches == float("inf"):
+                raise ValueError("the loss has labels to count, and the loader's length is not known: give numbers")
+            counts = count_labels(loss.task, map(self.batch_labels, loader), loss.ignore_index)
+        loop._combined_loader = None  # made again with the state of a checkpoint, which is not known yet
+        if self.trainer.world_size > 1:
+            device = self.trainer.strategy.root_device
+            length = int(self._ll_reduce(torch.tensor(len(counts), device=device), "max"))
+            padded = add_padded(counts, torch.zeros(length, *counts.shape[1:]))
+            counts = self._ll_reduce(padded.to(device), "sum").cpu()
+        return LabelCounts(loss.task, counts)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch and log its terms."""
@@ -158,6 +217,9 @@ class LossMixin(HasObjective):
         super().on_load_checkpoint(checkpoint)
         decider = checkpoint.get(STATE_KEY, {}).get("decider")
         self.objective.decider = None if decider is None else Decider.from_state(decider)
+        counted = checkpoint.get("hyper_parameters", {}).get("loss")
+        if isinstance(self.objective.loss, UncountedLoss) and counted and not needs_counts(counted):
+            self._ll_take_loss(counted)
         saved = checkpoint.get(STATE_KEY, {}).get("loss", {})
         fresh = {name: value for name, value in self.state_dict().items() if name.startswith(_LOSS_PREFIX)}
         shapes = {name: value.shape for name, value in fresh.items()}

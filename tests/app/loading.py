@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 from omegaconf import OmegaConf
+from PIL import Image
 
 import lightning_losses as ll
 from lightning_losses.app.data import build_data
@@ -36,3 +37,15 @@ def write_fashion(folder):
             else:
                 (folder / f"{part}-{kind}-ubyte").write_bytes(idx(array))
     return arrays
+
+
+def write_image_folder(folder, classes=("cat", "dog"), count=30):
+    """Write grey images of 6 x 4, each of one brightness, and a file that is none; return the brightness of each."""
+    brightness = {}
+    for c, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            brightness[f"{name}/{i:02}.png"] = value = 8 * i + c
+            Image.new("L", (6, 4), value).save(folder / name / f"{i:02}.png")
+    (folder / classes[0] / "notes.txt").write_text("not an image")
+    return brightness

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import lightning_losses as ll
+from lightning_losses.app import run
 from tests.app.loading import data
 
 
@@ -114,6 +116,25 @@ def test_every_row_that_is_not_for_the_test_is_predicted_by_one_fold(split, writ
             assert not set(groups[parts["train"].rows]) & set(groups[parts["val"].rows])
 
 
+def test_a_resumed_run_goes_on_with_the_same_noise_and_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+    overrides = [
+        "data=digits",
+        "data.label_noise.rate=0.4",
+        "data.imbalance.factor=5",
+        "data.sampler=balanced",
+        "loss=ce",
+    ]
+
+    def train(name, *more):
+        return run(ll.compose(*overrides, "trainer.accelerator=cpu", *more), tmp_path / name)
+
+    whole, _ = train("whole", "trainer.max_epochs=2"), train("half", "trainer.max_epochs=1")
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    resumed = train("resumed", "trainer.max_epochs=2", f"ckpt_path={last}")
+    assert resumed.history["loss"].tolist() == whole.history["loss"].tolist()
+
+
 # columns of a table (None: the rings), arguments, what the line must say
 REFUSED = {
     "rate": (None, ["data.label_noise.rate=1.5"], r"data.label_noise.rate must be a number in [0, 1], got 1.5"),
@@ -170,3 +191,35 @@ def test_the_accuracy_by_the_clean_labels_is_reported(command, tmp_path):
     assert command(*arguments, "optimizer.lr=0.01", "trainer.accelerator=cpu").status == 0
     metrics = json.loads((tmp_path / "here" / "result.json").read_text())["metrics"]
     assert metrics["train/clean_accuracy"] > metrics["train/accuracy"] + 0.1
+
+
+# 4,200 outer and 140 inner points; loss, what stands in the result, a number of the table
+FROM_LABELS = {
+    "weight": (["loss=bce", "loss.weight=balanced"], {"weight": [4340 / 8400, 4340 / 280]}, "15.5"),
+    "effective number": (["loss=bce", "loss.weight=effective_number"], {}, "1.766"),
+    "positives": (["loss=bce", "loss.pos_weight=balanced"], {"pos_weight": 30.0}, "30"),
+    "prior": (["loss=logit_adjusted"], {"prior": [4200 / 4340, 140 / 4340]}, "0.03226"),
+    "counts": (["loss=balanced_softmax"], {"class_counts": [4200.0, 140.0]}, "140"),
+}
+
+
+@pytest.mark.parametrize("name", FROM_LABELS)
+def test_the_loss_knows_the_training_labels(name, command, tmp_path):
+    arguments, expected, shown = FROM_LABELS[name]
+    outcome = command(*arguments, "trainer.max_epochs=1", "trainer.accelerator=cpu", "hydra.run.dir=here")
+    assert (outcome.status, outcome.err) == (0, "")
+    inner_ring = next(line for line in outcome.out.splitlines() if line.startswith("inner ring"))
+    assert shown in inner_ring.split()
+    loss = json.loads((tmp_path / "here" / "result.json").read_text())["config"]["loss"]
+    for key, value in expected.items():
+        np.testing.assert_allclose(loss[key], value)
+
+
+def test_the_margins_of_ldam_are_those_of_the_noisy_labels(command):
+    arguments = ["data=digits", "data.imbalance.factor=100", "data.label_noise.rate=0.2", "loss=ldam"]
+    outcome = command(*arguments, "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    rows = [line.split() for line in outcome.out.splitlines() if len(line.split()) == 8 and line[0].isdigit()]
+    counts, margins = (np.array([float(row[column].replace(",", "")) for row in rows]) for column in (1, -1))
+    assert len(rows) == 10
+    # Cao et al., 2019: proportional to n^(-1/4), the largest 0.5
+    np.testing.assert_allclose(margins, 0.5 * (counts / counts.min()) ** -0.25, rtol=1e-3)

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning_losses._validation import choice
+from lightning_losses.app.data.arrays import npz
 from lightning_losses.app.data.base import Dataset, Part, Task
 from lightning_losses.app.data.digits import digits
 from lightning_losses.app.data.fashion_mnist import fashion_mnist
+from lightning_losses.app.data.image_folder import image_folder
 from lightning_losses.app.data.imbalance import make_imbalanced
 from lightning_losses.app.data.label_noise import plant_label_noise
 from lightning_losses.app.data.module import InMemoryData
 from lightning_losses.app.data.random_labels import random_labels
 from lightning_losses.app.data.rings import rings
 from lightning_losses.app.data.split import Split
-from lightning_losses.app.data.table_file import csv
+from lightning_losses.app.data.table_file import csv, parquet
 
 __all__ = ["Dataset", "InMemoryData", "Part", "Task", "build_data"]
 
@@ -23,6 +25,9 @@ KINDS: dict[str, Callable[..., Dataset]] = {
     "csv": csv,
     "digits": digits,
     "fashion_mnist": fashion_mnist,
+    "image_folder": image_folder,
+    "npz": npz,
+    "parquet": parquet,
     "random_labels": random_labels,
     "rings": rings,
 }

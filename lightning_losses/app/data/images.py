@@ -10,7 +10,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_losses.app.data.split import Rows
+from lightning_losses.app.data.base import Dataset, as_target, make_parts
+from lightning_losses.app.data.split import Rows, Split
+from lightning_losses.app.data.target import Target
+
+
+def image_dataset(split: Split, images: npt.NDArray[Any], target: Target) -> Dataset:
+    """Return images (N, C, H, W) with their targets, divided and standardised."""
+    of_classes = target.task in ("binary", "multiclass")
+    rows = split.rows(len(images), classes=target.values if of_classes else None, names=target.names)
+    x, note = standardise(images, rows["train"])
+    return Dataset(
+        task=target.task,
+        parts=make_parts(x, as_target(target.task, target.values), rows),
+        features=pixel_names(images.shape[1:]),
+        targets=target.names,
+        notes=[*target.notes, note],
+    )
 
 
 def standardise(images: npt.NDArray[Any], train: Rows) -> tuple[Tensor, str]:

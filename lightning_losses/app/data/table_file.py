@@ -1,4 +1,4 @@
-"""A table from the user's own file."""
+"""A table from the user's own file: CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from typing_extensions import Required, TypedDict, Unpack
 
 from lightning_losses._validation import nearest
 from lightning_losses.app.data.base import Dataset, Task, as_target, make_parts
@@ -17,17 +18,79 @@ from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 
 
+class Columns(TypedDict, total=False):
+    """What the columns of a table mean; the defaults stand in `table_dataset`."""
+
+    target: Required[str | Sequence[str]]
+    positive: str | None
+    features: Sequence[str] | None
+    drop: Sequence[str]
+    strict: bool
+    max_classes: int
+    max_categories: int | None
+    scale_target: bool
+    group: str | None
+    time: str | None
+
+
 def csv(
     task: Task | None,
     split: Split,
     *,
     path: str,
+    separator: str = ",",
+    na_values: Sequence[str] = ("?",),
+    **columns: Unpack[Columns],
+) -> Dataset:
+    """Read a CSV file with one row a sample and a header.
+
+    Args:
+        task: See `table_dataset`.
+        split: Which rows are for what.
+        path: The file; whatever pandas reads, compressed files and addresses included.
+        separator: Between the columns.
+        na_values: Texts that stand for a hole, besides pandas' own.
+        **columns: See `table_dataset`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty or unreadable, or see `table_dataset`.
+    """
+    return table_dataset(task, split, read_table(path, separator, na_values), **columns)
+
+
+def parquet(task: Task | None, split: Split, *, path: str, **columns: Unpack[Columns]) -> Dataset:
+    """Read a Parquet file, or a folder of them, with one row a sample.
+
+    Args:
+        task: See `table_dataset`.
+        split: Which rows are for what.
+        path: The file or the folder.
+        **columns: See `table_dataset`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: pyarrow is not installed.
+        ValueError: The file is empty or unreadable, or see `table_dataset`.
+    """
+    return table_dataset(task, split, read_parquet(path), **columns)
+
+
+def table_dataset(
+    task: Task | None,
+    split: Split,
+    table: pd.DataFrame,
+    *,
     target: str | Sequence[str],
     positive: str | None = None,
     features: Sequence[str] | None = None,
     drop: Sequence[str] = (),
-    separator: str = ",",
-    na_values: Sequence[str] = ("?",),
     strict: bool = False,
     max_classes: int = 20,
     max_categories: int | None = 50,
@@ -35,7 +98,7 @@ def csv(
     group: str | None = None,
     time: str | None = None,
 ) -> Dataset:
-    """Read a CSV file with one row a sample and a header.
+    """Make features and a target of the columns of a table.
 
     Columns of numbers: holes take the training part's median and get an indicator column, then all are standardised.
     Columns of text: one-hot encoded. All statistics come from the training part. The notes say what was done.
@@ -44,13 +107,11 @@ def csv(
         task: What the target is. None infers it: text, booleans or at most `max_classes` different whole numbers are
             classes (two of them: binary), other numbers are regression, several columns of 0 and 1 are multilabel.
         split: Which rows are for what.
-        path: The file; whatever pandas reads, compressed files and addresses included.
+        table: One row a sample.
         target: Column to predict, or several.
         positive: The class that counts as 1 in a binary task; None takes the last one in sorted order.
         features: Columns to predict from; None takes all others.
         drop: Columns to leave out.
-        separator: Between the columns.
-        na_values: Texts that stand for a hole, besides pandas' own.
         strict: Refuse holes and text in a column of numbers instead of repairing them.
         max_classes: Up to so many different whole numbers count as classes.
         max_categories: One-hot columns of one text column; the rarest categories share the last. None: no limit.
@@ -62,12 +123,9 @@ def csv(
         The data set.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is empty or unreadable, a column is missing, the target does not fit the task, or
-            `strict` found something to repair.
+        ValueError: A column is missing, the target does not fit the task, or `strict` found something to repair.
     """
     targets = [target] if isinstance(target, str) else list(target)
-    table = read_table(path, separator, na_values)
     for argument, names in {
         "data.target": targets,
         "data.features": features or [],
@@ -124,6 +182,22 @@ def read_table(path: str, separator: str, na_values: Sequence[str]) -> pd.DataFr
         raise ValueError(f"data.path: {path!r} cannot be read as CSV: {error}") from error
     if table.empty:
         raise ValueError(f"data.path: {path!r} has a header but no rows")
+    table.columns = table.columns.astype(str)
+    return table
+
+
+def read_parquet(path: str) -> pd.DataFrame:
+    """Read a Parquet file; every problem with the file itself is an error that names it."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"data.path: there is no file {str(Path(path).absolute())!r}")
+    try:
+        table = pd.read_parquet(path).reset_index(drop=True)
+    except ImportError as error:
+        raise ImportError('data=parquet needs pyarrow: pip install "lightning-losses[parquet]"') from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"data.path: {path!r} cannot be read as Parquet: {error}") from error
+    if table.empty:
+        raise ValueError(f"data.path: {path!r} has columns but no rows")
     table.columns = table.columns.astype(str)
     return table
 
