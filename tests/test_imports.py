@@ -29,6 +29,7 @@ LEVELS = {
     "non_finite": 3,
     "objective": 3,
     "ranks": 3,
+    "_cutting": 4,
     "callbacks": 4,
     "mixins": 4,
     "module": 4,

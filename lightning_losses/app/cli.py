@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -61,6 +60,4 @@ def _job(cfg: DictConfig) -> float | None:
     run = train(cfg, HydraConfig.get().runtime.output_dir)
     if run.result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
-    if not run.history.empty and not math.isfinite(run.history["loss"].iloc[-1]):
-        raise ValueError(f"the training loss is not finite: lower optimizer.lr, or look at the data ({run.folder})")
     return run.result["checkpoint"]["score"]
