@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -101,8 +103,7 @@ def _train(module: Any, batches: _Batches, steps: int, precision: str) -> dict[s
     base = next(base for base in type(module).__mro__ if base.__name__ == "LightningModule")
     package = "lightning.pytorch" if base.__module__.startswith("lightning.") else "pytorch_lightning"
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on speed
+    with torch.random.fork_rng(devices=[]), _quiet(package):
         torch.manual_seed(len(batches))  # where numbers are drawn, luck must not make them the same
         trainer = importlib.import_module(package).Trainer(
             max_epochs=steps,
@@ -117,19 +118,33 @@ def _train(module: Any, batches: _Batches, steps: int, precision: str) -> dict[s
     return {name: parameter.detach() for name, parameter in trained.named_parameters()}
 
 
+@contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    """Leave out advice on speed, and what devices there are."""
+    logger = logging.getLogger(package)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _largest_differences(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> dict[str, float]:
     pairs = {name: (some[name].double(), others[name].double()) for name in some if some[name].numel()}
     return {name: float((one - other).abs().max()) for name, (one, other) in pairs.items()}
 
 
 def _default_sizes(rows: int) -> list[list[int]]:
-    """Return equal parts, up to four, and unequal ones of which the first is a single row."""
+    """Return equal parts, up to four, and unequal ones; batch norm needs two rows."""
     if rows < 2:
         raise ValueError(f"batch must have at least 2 rows to be cut, got {rows}")
     size = -(-rows // 4)
-    third = (rows - 1) // 3
-    unequal = [1, third, rows - 1 - third]
-    return [[min(size, rows - start) for start in range(0, rows, size)], [size for size in unequal if size]]
+    equal = [min(size, rows - start) for start in range(0, rows, size)]
+    third = rows // 3
+    return [equal, [2, third, rows - 2 - third] if third > 2 else [1, rows - 1]]
 
 
 def _rows(batch: Any) -> int:

@@ -74,7 +74,7 @@ def check_split(
     Args:
         module: The module, with its own optimizer.
         batch: A batch of training data; tensors as long as the first one are cut along their first dimension.
-        sizes: Rows of the micro-batches of each cut. Default: four equal ones, and unequal ones, a single row first.
+        sizes: Rows of the micro-batches of each cut. Default: four equal ones, and unequal ones.
         steps: Optimizer steps, all on the same batch.
         precision: The trainer's; in float64 no rounding hides or feigns a difference.
         tolerance: Largest difference of a parameter, as a share of the largest update.
@@ -92,7 +92,7 @@ def check_split(
         >>> module = ObjectiveModule(torch.nn.Linear(2, 3), loss={"name": "focal", "weight": [1.0, 2.0, 3.0]})
         >>> batch = torch.randn(8, 2), torch.tensor([0, -100, -100, 1, 2, -100, 2, 2])
         >>> [check.name for check in ll.testing.check_split(module, batch)]
-        ['2 + 2 + 2 + 2', '1 + 2 + 5']
+        ['2 + 2 + 2 + 2', '1 + 7']
     """
     if not hasattr(module, "automatic_optimization"):
         raise TypeError(f"module must be a LightningModule, got {type(module).__name__}")
