@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -78,6 +79,7 @@ class LossMixin(HasObjective):
         self._ll_log_template = log_template
         self._ll_means: dict[str, dict[int, EpochMeans]] = {stage: {} for stage in STAGES}
         self._ll_skips = choice("non_finite", non_finite, ("raise", "skip")) == "skip"
+        self._ll_asked_exact = exact is True
         own_step = type(self).training_step is not LossMixin.training_step
         self._ll_exact = not own_step and _can_be_exact(self.objective, exact)
         remember(self, loss=loss_spec(loss), exact=exact, non_finite=non_finite, log_template=log_template)
@@ -133,6 +135,20 @@ class LossMixin(HasObjective):
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         return self.objective.loss.predict(self(x))
 
+    def on_fit_start(self) -> None:
+        """Say what keeps a window from being exact."""
+        super().on_fit_start()
+        ranks, batches = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        if self._ll_exact and self._ll_asked_exact and (ranks > 1 or batches > 1):
+            for name, module in self.named_modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    warnings.warn(
+                        f"exact=True, but {name} ({type(module).__name__}) normalizes by the micro-batch at hand: what "
+                        "is learned depends on how the batch is cut all the same",
+                        stacklevel=2,
+                    )
+                    return
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's means."""
         super().on_train_epoch_start()
@@ -166,6 +182,8 @@ class LossMixin(HasObjective):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what the loss has learned or counted under a key of its own, so that another loss can load the rest."""
         super().on_save_checkpoint(checkpoint)
+        if getattr(self._trainer and self.trainer.strategy, "_save_distributed_checkpoint", False):
+            return  # each rank writes its shards, and reads them again, by the names that the module has for them
         weights = checkpoint["state_dict"]
         own = {name: weights.pop(name) for name in list(weights) if name.startswith(_LOSS_PREFIX)}
         own = {name: value for name, value in own.items() if not name.startswith(self._ll_constants())}
@@ -266,7 +284,7 @@ class LossMixin(HasObjective):
 
     def _ll_log_epoch(self, values: dict[str, Tensor]) -> None:
         # the values are those of all ranks already: averaging equal numbers only keeps the trainer from warning
-        self.log_dict(values, sync_dist=True)
+        self.log_dict(values, sync_dist=True, add_dataloader_idx=False)
 
 
 def _can_be_exact(objective: Objective, exact: bool | None) -> bool:
