@@ -19,6 +19,7 @@ from lightning_losses.losses import FocalLoss as FocalLoss
 from lightning_losses.losses import ForwardCorrectionLoss as ForwardCorrectionLoss
 from lightning_losses.losses import GeneralizedCrossEntropyLoss as GeneralizedCrossEntropyLoss
 from lightning_losses.losses import GHMLoss as GHMLoss
+from lightning_losses.losses import HeadsLoss as HeadsLoss
 from lightning_losses.losses import HingeLoss as HingeLoss
 from lightning_losses.losses import HuberLoss as HuberLoss
 from lightning_losses.losses import KLDivLoss as KLDivLoss

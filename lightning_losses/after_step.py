@@ -30,6 +30,8 @@ def follow_steps(
     """
 
     def after_step(optimizer: Optimizer, *_: Any) -> None:
+        if not any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+            return  # a skipped step
         for term in regularizers:
             if isinstance(term, ProximalL1):
                 term.prox_(module, learning_rate_of(optimizer))

@@ -2,53 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from lightning_losses.functional._mean import ratio
+from lightning_losses.ranks import Ranks
+
 
 class EpochMeans:
-    """Numerators and the common denominator of named values.
+    """Numerators and denominators of named values.
 
     The trainer's own epoch mean takes whole numbers as batch sizes and floors weights; this one does not.
 
     Example:
         >>> means = EpochMeans()
-        >>> means.add({"loss": torch.tensor(1.0)}, torch.tensor(0.5))
-        >>> means.add({"loss": torch.tensor(2.0)}, torch.tensor(1.5))
-        >>> means.compute(lambda total: total)
+        >>> means.add({"loss": (torch.tensor(1.0), torch.tensor(0.5))})
+        >>> means.add({"loss": (torch.tensor(2.0), torch.tensor(1.5))})
+        >>> means.compute()
         {'loss': tensor(1.7500)}
     """
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
-        self.total: Tensor | None = None
+        self._sums: Tensor | None = None
 
-    def add(self, values: Mapping[str, Tensor], weight: Tensor) -> None:
+    def add(self, parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Add the means of a batch.
 
         Args:
-            values: Scalars by name, the same names at every call.
-            weight: What each of them was divided by, a scalar.
+            parts: Mean and what it was divided by, two scalars, by name; the same names at every call.
         """
-        on_device = [value.to(weight) for value in values.values()]
-        numbers = torch.stack([*on_device, torch.ones_like(weight)]).detach() * weight.detach()
-        # float32 would stop counting at 2^24 rows; Apple's devices have no float64
-        total = numbers if numbers.device.type == "mps" else numbers.double()
-        self.names = tuple(values)
-        self.total = total if self.total is None else self.total + total
+        means, weights = zip(*parts.values(), strict=True)
+        weight = torch.stack(weights).detach()
+        mean = torch.stack([value.detach().to(weight) for value in means])
+        # what has no weight counts for nothing, whatever its value
+        sums = torch.stack([mean.where(weight != 0, 0) * weight, weight])
+        self.names = tuple(parts)
+        self._accumulate(sums if sums.device.type == "mps" else sums.double())  # float32 counts to 2^24 rows only
 
-    def compute(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Return the mean of each value over all batches, and start again.
+    def merge(self, others: Iterable[EpochMeans]) -> EpochMeans:
+        """Add the batches of others, and return itself."""
+        for other in others:
+            if other._sums is not None:
+                self.names = other.names
+                self._accumulate(other._sums)
+        return self
+
+    def gather(self, ranks: Ranks, device: torch.device) -> EpochMeans:
+        """Add up over the ranks, some of which may have seen no batch, and return itself.
 
         Args:
-            reduce: Sums a tensor over the ranks.
+            ranks: The processes that train together.
+            device: Where a rank without batches puts its zeros.
         """
-        if self.total is None:
+        if ranks.count > 1:
+            own = torch.tensor(ranks.index if self.names else -1, device=device)
+            source = int(ranks.reduce(own, "max"))
+            if source >= 0:
+                self.names = ranks.broadcast(self.names, source)
+                if self._sums is None:
+                    dtype = torch.float32 if device.type == "mps" else torch.float64
+                    self._sums = torch.zeros(2, len(self.names), dtype=dtype, device=device)
+                self._sums = ranks.reduce(self._sums, "sum")
+        return self
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the mean of each value over all batches, 0 over no weight."""
+        if self._sums is None:
             return {}
-        *sums, weight = reduce(self.total).unbind()
-        self.total = None
-        return {
-            name: (value / weight.where(weight != 0, 1)).float() for name, value in zip(self.names, sums, strict=True)
-        }
+        return dict(zip(self.names, ratio(*self._sums).float().unbind(), strict=True))
+
+    def total(self, name: str) -> Tensor:
+        """Return the sum over all batches of a value times its weight."""
+        if self._sums is None:
+            return torch.zeros(())
+        return self._sums[0, self.names.index(name)].float()
+
+    def _accumulate(self, sums: Tensor) -> None:
+        self._sums = sums if self._sums is None else self._sums + sums

@@ -7,62 +7,119 @@ A window is what one optimizer step learns from: all micro-batches of all ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._sharding import local
 from lightning_losses.regularizers import ParameterRegularizer
 
+# Denominators of one window are taken for proportional up to this squared sine of the angle between them: rounding in
+# float32 stays below 1e-12.
+_PROPORTIONAL = 1e-10
+
+
+class Verdict(NamedTuple):
+    """What the ranks together know of a window, in tensors that need not be read.
+
+    Attributes:
+        not_finite: How many of its batches had an objective that is not finite.
+        unequal: Whether its means have denominators that are not proportional, so that it has no exact mean.
+    """
+
+    not_finite: Tensor
+    unequal: Tensor
+
 
 class GradientWindow:
-    """The denominator of the data term since the last optimizer step."""
+    """What has been seen since the last optimizer step: the data term's denominators, and whether all is finite."""
 
     def __init__(self) -> None:
         self.scale: float | None = None
-        self.weight: Tensor | None = None
+        self._weights: Tensor | None = None
+        self._not_finite: Tensor | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether gradients wait for their denominator."""
-        return self.weight is not None
+        return self._weights is not None
 
-    def add(self, mean: Tensor, weight: Tensor, largest: Callable[[Tensor], Tensor]) -> Tensor:
+    def watch(self, objective: Tensor) -> None:
+        """Note whether a batch's objective is finite.
+
+        Args:
+            objective: A scalar.
+        """
+        bad = ~objective.detach().isfinite()
+        self._not_finite = bad.float() if self._not_finite is None else self._not_finite + bad
+
+    def add(self, mean: Tensor, weights: Sequence[Tensor], largest: Callable[[Tensor], Tensor]) -> Tensor:
         """Add a micro-batch and return the scalar to differentiate.
 
         Args:
             mean: Mean loss of the micro-batch, a scalar with a graph.
-            weight: What it was divided by, a scalar.
+            weights: What it was divided by, a scalar; several if it is a sum of means with different denominators.
             largest: Returns the largest of the scalars that the ranks pass; called once in a run.
 
         Returns:
             The sum over a power of two near the number of rows, equal on all ranks: it keeps the gradients of
             half-precision runs in range and rounds nothing.
         """
-        weight = weight.detach()
+        numbers = torch.stack(tuple(weights)).detach()
+        weight = numbers.sum()
         if self.scale is None:
             self.scale = 2.0 ** round(math.log2(max(largest(weight).item(), 1.0)))
-        self.weight = weight if self.weight is None else self.weight + weight
+        seen = weight.reshape(1) if len(weights) == 1 else _with_products(numbers)
+        self._weights = seen if self._weights is None else self._weights + seen
         return mean * (weight / self.scale)
 
-    def finish(self, parameters: Iterable[nn.Parameter], divided_by: float, total: Callable[[Tensor], Tensor]) -> None:
+    def finish(
+        self, parameters: Iterable[nn.Parameter], divided_by: float, total: Callable[[Tensor], Tensor]
+    ) -> Verdict | None:
         """Turn the accumulated gradient of the sums into the gradient of the mean over the window.
 
         Args:
             parameters: Those whose `.grad` was accumulated.
             divided_by: What the trainer and the averaging over ranks have divided the gradient by.
-            total: Sums a scalar over the ranks.
+            total: Sums a vector over the ranks; called once.
+
+        Returns:
+            What was seen in the window, None if nothing was.
         """
-        if self.weight is None or self.scale is None:
-            return
-        weight = total(self.weight)
-        factor = self.scale * divided_by / weight.where(weight > 0, 1)
-        self.weight = None
+        if self._not_finite is None:
+            return None
+        seen = self._not_finite.reshape(1)
+        if self._weights is not None:
+            seen = torch.cat([seen.to(self._weights), self._weights])
+        not_finite, *weights = total(seen)
+        self._weights = self._not_finite = None
+        if not weights or self.scale is None:
+            return Verdict(not_finite, torch.zeros_like(not_finite))
+        factor = ratio(torch.full_like(weights[0], self.scale * divided_by), weights[0]).float()
         gradients = [local(p.grad) for p in parameters if p.grad is not None]
         if gradients:
             torch._foreach_mul_(gradients, factor)
+        return Verdict(not_finite, _unequal(weights))
+
+
+def _with_products(weights: Tensor) -> Tensor:
+    """Return the sum of some weights, its square, and with each weight its product and the weight's square."""
+    exact = weights if weights.device.type == "mps" else weights.double()  # Apple's devices have no float64
+    weight = exact.sum()
+    return torch.cat([weight.reshape(1), weight.square().reshape(1), weight * exact, exact.square()])
+
+
+def _unequal(sums: Sequence[Tensor]) -> Tensor:
+    """Return whether a weight's batches are not proportional to those of all weights together, by Cauchy-Schwarz."""
+    if len(sums) == 1:
+        return torch.zeros_like(sums[0], dtype=torch.bool)
+    products, squares = torch.stack(tuple(sums[2:])).chunk(2)
+    both = sums[1] * squares
+    return (both - products.square() > _PROPORTIONAL * both).any()
 
 
 def add_penalties_(

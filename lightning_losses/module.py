@@ -12,7 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lightning_losses._mapping import plain
 from lightning_losses._validation import choice
-from lightning_losses.losses import Prediction
+from lightning_losses.losses import HeadsLoss, Prediction
 from lightning_losses.losses.registry import LossSpec
 from lightning_losses.mixins import STAGES, ObjectiveMixin, Supervised
 from lightning_losses.optimizers import OptimizerSpec, SchedulerSpec
@@ -30,8 +30,10 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         optimizer: See `OptimizerMixin`.
         scheduler: See `OptimizerMixin`.
         metrics: `{"decision": {name: metric}, "probabilities": {name: metric}}`, torchmetrics that look at what the
-            model decides, or at how likely it says the classes are; logged for every stage as `{stage}/{name}`.
+            model decides, or at how likely it says the classes are; logged for every stage as `{stage}/{name}`. With
+            several heads a mapping of these by head, logged as `{stage}/{head}/{name}`.
         exact: See `LossMixin`.
+        non_finite: See `LossMixin`.
         roles: Roles of parameters by glob, where `parameter_roles` would decide otherwise; names begin with `net.`.
 
     Raises:
@@ -53,8 +55,9 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         constraint: Mapping[str, Any] | None = None,
         optimizer: OptimizerSpec = "adamw",
         scheduler: SchedulerSpec = None,
-        metrics: Mapping[str, Mapping[str, Metric]] | None = None,
+        metrics: Mapping[str, Mapping[str, Any]] | None = None,
         exact: bool | None = None,
+        non_finite: str = "raise",
         roles: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
@@ -64,14 +67,26 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
             optimizer=optimizer,
             scheduler=scheduler,
             exact=exact,
+            non_finite=non_finite,
         )
         self.net = net
         if roles:
             assign_roles(self, roles)
             self.save_hyperparameters({"roles": plain(roles)})
         self._ll_metrics = nn.ModuleDict(
-            {f"{stage}/{kind}": metric for stage in STAGES for kind, metric in _collections(metrics or {}).items()}
+            {
+                f"{stage}/{head}{kind}": metric
+                for stage in STAGES
+                for head, of_head in self._ll_by_head(metrics or {}).items()
+                for kind, metric in _collections(of_head).items()
+            }
         )
+
+    def _ll_by_head(self, metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, Mapping[str, Metric]]]:
+        """Return the metrics by the prefix of a head's names, which is empty for a single one."""
+        if not isinstance(self.objective.loss, HeadsLoss):
+            return {"": metrics}
+        return {f"{choice('metrics', head, self.objective.loss.losses)}/": own for head, own in metrics.items()}
 
     def forward(self, x: Tensor) -> Any:
         """Return what the network returns."""
@@ -79,33 +94,37 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
 
     def _ll_start(self, stage: str) -> None:
         super()._ll_start(stage)
-        for _, collection in self._ll_collections(stage):
+        for *_, collection in self._ll_collections(stage):
             collection.reset()
 
     def _ll_observe(self, stage: str, supervised: Supervised) -> None:
         if not self._ll_metrics:
             return
+        loss: Any = self.objective.loss
         with torch.no_grad():
-            prediction = self.objective.predict(supervised.input.detach())
-        for kind, collection in self._ll_collections(stage):
+            predicted = self.objective.predict(supervised.input)
+        for head, kind, collection in self._ll_collections(stage):
+            prediction, target = (predicted[head], supervised.target[head]) if head else (predicted, supervised.target)
             if getattr(prediction, kind) is None:
-                loss = type(self.objective.loss).__name__
+                name = type(loss.losses[head] if head else loss).__name__
                 raise TypeError(
-                    f"metrics of {kind} need a loss that has them, {loss} has none: use metrics of decision"
+                    f"metrics of {kind} need a loss that has them, {name} has none: use metrics of decision"
                 )
-            collection.update(getattr(prediction, kind), supervised.target)
+            collection.update(getattr(prediction, kind), target)
 
     def _ll_finish(self, stage: str) -> None:
         super()._ll_finish(stage)
-        for _, collection in self._ll_collections(stage):
-            self._ll_log_epoch({self._ll_name(stage, name): value for name, value in collection.compute().items()})
+        for head, _, collection in self._ll_collections(stage):
+            values = {f"{head}/{name}" if head else name: value for name, value in collection.compute().items()}
+            self._ll_log_epoch({self._ll_name(stage, name): value for name, value in values.items()})
             collection.reset()
 
-    def _ll_collections(self, stage: str) -> Iterator[tuple[str, MetricCollection]]:
+    def _ll_collections(self, stage: str) -> Iterator[tuple[str, str, MetricCollection]]:
+        """Yield the head (empty for a single one), what of its prediction is looked at, and the metrics."""
         for key, collection in self._ll_metrics.items():
-            of_stage, kind = key.split("/")
+            of_stage, *head, kind = key.split("/")
             if of_stage == stage:
-                yield kind, cast(MetricCollection, collection)
+                yield "/".join(head), kind, cast(MetricCollection, collection)
 
 
 def _collections(metrics: Mapping[str, Mapping[str, Metric]]) -> dict[str, MetricCollection]:

@@ -1,14 +1,16 @@
-"""Checks for losses of one's own."""
+"""Checks for losses and modules of one's own."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lightning_losses import _cutting
+from lightning_losses._validation import positive
 from lightning_losses.losses import Loss
 
 ROWS, CLASSES = 8, 5
@@ -55,6 +57,59 @@ def check_loss(loss: Loss, skip: Collection[str] = (), batch: tuple[Tensor, Tens
     if failed := [check for check in checks if check.problem]:
         lines = "\n".join(f"  {check.name}: {check.problem}" for check in failed)
         raise ValueError(f"{type(loss).__name__} fails {len(failed)} of {len(checks)} checks:\n{lines}")
+    return checks
+
+
+def check_split(
+    module: Any,
+    batch: Any,
+    sizes: Sequence[Sequence[int]] | None = None,
+    *,
+    steps: int = 2,
+    precision: str = "64-true",
+    tolerance: float = 1e-6,
+) -> list[Check]:
+    """Show that a LightningModule learns the same however its batch is cut into micro-batches.
+
+    Copies of the module are trained on the CPU, on the batch whole and on its parts with `accumulate_grad_batches`; the
+    module itself stays as it is.
+
+    Args:
+        module: The module, with its own optimizer.
+        batch: A batch of training data; tensors as long as the first one are cut along their first dimension.
+        sizes: Rows of the micro-batches of each cut. Default: four equal ones, and unequal ones.
+        steps: Optimizer steps, all on the same batch.
+        precision: The trainer's; in float64 no rounding hides or feigns a difference.
+        tolerance: Largest difference of a parameter, as a share of the largest update.
+
+    Returns:
+        The cuts that it passed.
+
+    Raises:
+        TypeError: `module` is no LightningModule, or steps its optimizers by itself.
+        ValueError: A cut changes what is learned; the message says which parameters, and the usual or the found cause.
+
+    Example:
+        >>> import lightning_losses as ll
+        >>> from lightning_losses.module import ObjectiveModule
+        >>> module = ObjectiveModule(torch.nn.Linear(2, 3), loss={"name": "focal", "weight": [1.0, 2.0, 3.0]})
+        >>> batch = torch.randn(8, 2), torch.tensor([0, -100, -100, 1, 2, -100, 2, 2])
+        >>> [check.name for check in ll.testing.check_split(module, batch)]
+        ['2 + 2 + 2 + 2', '1 + 7']
+    """
+    if not hasattr(module, "automatic_optimization"):
+        raise TypeError(f"module must be a LightningModule, got {type(module).__name__}")
+    if not module.automatic_optimization:
+        raise TypeError(f"{type(module).__name__} steps its optimizers by itself: what belongs to a step is up to it")
+    how = steps, precision, positive("tolerance", tolerance)
+    splits = _cutting.compare(module, batch, sizes, *how)
+    checks = [Check(" + ".join(map(str, split.sizes)), split.problem) for split in splits]
+    if failed := [split for split in splits if split.differences]:
+        lines = [f"  {check.name}: {check.problem}" for check in checks if check.problem]
+        reasons = [f"  because {cause}" for cause in _cutting.causes(module, batch, failed[0].sizes, *how)]
+        raise ValueError(
+            "\n".join([f"{type(module).__name__} learns otherwise if its batch is cut:", *lines, *reasons])
+        )
     return checks
 
 

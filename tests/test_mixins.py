@@ -507,3 +507,121 @@ def test_bf16_mixed_penalties_are_within_one_percent_of_the_update() -> None:
     fit(mixed, loader(16), accumulate_grad_batches=4, max_epochs=20, precision="bf16-mixed")
     update = (weights(full) - weights(start)).norm()
     assert (weights(mixed) - weights(full)).norm() < 0.01 * update
+
+
+# Further terms beside the loss: in the window (a mean or a sum and its weight), or added to the mixin's own step.
+class WithAuxiliary(Net):
+    def auxiliary_losses(self, batch: Any) -> dict[str, Any]:
+        x, y, w = batch
+        kept = w * (y >= 0) * torch.tensor([1.0, 2.0, 0.5, 3.0])[y.clamp_min(0)]  # the denominator of the loss
+        squares = self(x).square().sum(dim=1)
+        sum_and_weight = (squares * kept).sum(), 2 * kept.sum()
+        return {"mean": sum_and_weight[0] / kept.sum().clamp_min(1e-9), "share": sum_and_weight}
+
+
+def test_auxiliary_terms_belong_to_the_window_and_are_logged() -> None:
+    by_hand = Net()
+    x, y, w = rows()
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    row_weight = by_hand.objective.loss.rows(by_hand(x), y, w).weight
+    mean = (by_hand(x).square().sum(dim=1) * row_weight).sum() / row_weight.sum()
+    (by_hand.objective.loss(by_hand(x), y, w) + 1.5 * mean).backward()
+    optimizer.step()
+    for batch_size in (64, 16):
+        module = WithAuxiliary()
+        logged = fit(module, loader(batch_size), accumulate_grad_batches=4, log_every_n_steps=1).callback_metrics
+        torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logged["train/auxiliary/mean"], mean.detach())
+        torch.testing.assert_close(logged["train/auxiliary/share"], mean.detach() / 2)
+        torch.testing.assert_close(logged["train/objective"], logged["train/loss"] + 1.5 * mean.detach())
+
+
+def test_an_auxiliary_term_over_other_rows_is_refused_in_a_window_of_several() -> None:
+    class OtherRows(Net):
+        def auxiliary_losses(self, batch: Any) -> dict[str, Any]:
+            return {"all": (self(batch[0]).square().sum(), torch.tensor(float(len(batch[0]))))}
+
+    fit(OtherRows(), loader(64))
+    with pytest.raises(ValueError, match="exact=False"):
+        fit(OtherRows(), loader(16), accumulate_grad_batches=4)
+    with pytest.raises(ValueError, match=r"auxiliary_losses\['rows'\] must be a scalar mean"):
+        Net().objective.terms(torch.zeros(2, 4), torch.tensor([0, 1]), None, {}, {"rows": torch.zeros(2)})
+
+
+def test_a_term_added_to_the_mixins_own_step_keeps_its_gradient() -> None:
+    class Adds(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) + 0.1 * self(batch[0]).square().mean()
+
+    module, by_hand = Adds(), Net()
+    fit(module, loader(64))
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    x, y, w = rows()
+    (by_hand.objective.loss(by_hand(x), y, w) + 0.1 * by_hand(x).square().mean()).backward()
+    optimizer.step()
+    torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("limits", "train_rows", "val_rows"),
+    [
+        ({}, 64, 64),  # the last batch of 24 has 16 rows
+        ({"limit_train_batches": 2, "limit_val_batches": 1}, 48, 24),
+        ({"limit_train_batches": 0.4, "limit_val_batches": 0.7}, 24, 48),
+    ],
+)
+def test_an_epochs_loss_is_the_mean_over_the_rows_served(
+    limits: dict[str, Any], train_rows: int, val_rows: int
+) -> None:
+    module = Net(optimizer={"name": "sgd", "lr": 0.0})
+    logged = fit(module, loader(24), loader(24), **limits).callback_metrics
+    for stage, count in (("train", train_rows), ("val", val_rows)):
+        x, y, w = (column[:count] for column in rows())
+        torch.testing.assert_close(logged[f"{stage}/loss"], module.objective.loss(module(x), y, w).detach())
+
+
+def test_several_loaders_are_logged_each_and_pooled() -> None:
+    module = Net()
+    x, y, w = rows()
+    parts = [slice(0, 24), slice(24, 64)]
+    loaders = [DataLoader(TensorDataset(x[part], y[part], w[part]), batch_size=16) for part in parts]
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.validate(module, loaders, verbose=False)
+    logged = trainer.callback_metrics
+    torch.testing.assert_close(logged["val/loss"], module.objective.loss(module(x), y, w).detach())
+    for i, part in enumerate(parts):
+        expected = module.objective.loss(module(x[part]), y[part], w[part]).detach()
+        torch.testing.assert_close(logged[f"val/loss/dataloader_idx_{i}"], expected)
+
+
+def test_what_cannot_be_exact_says_so() -> None:
+    with pytest.raises(ValueError, match="exact must be False or None: it weights a row by how many of its batch"):
+        Net(loss=GHM, exact=True)
+    assert not Net(loss=GHM)._ll_exact
+    module = Net(exact=True)
+    module.net.insert(1, nn.BatchNorm1d(8))
+    with pytest.warns(UserWarning, match=r"exact=True, but net.1 \(BatchNorm1d\)"):
+        fit(module, loader(16), accumulate_grad_batches=2)
+
+
+# What half precision rounds is compared with the update that training makes.
+@pytest.mark.parametrize(
+    ("precision", "share"), [("bf16-mixed", 0.02), ("bf16-true", 0.1), ("64-true", 1e-12), ("32-true", 1e-5)]
+)
+def test_a_batch_can_be_split_in_every_precision(precision: str, share: float) -> None:
+    def train(batch_size: int) -> Tensor:
+        module = Net(optimizer={"name": "sgd", "lr": 1.0})
+        fit(module, loader(batch_size), accumulate_grad_batches=64 // batch_size, precision=precision)
+        return weights(module).double()
+
+    start, whole = weights(Net()).double(), train(64)
+    assert (train(16) - whole).norm() < share * (whole - start).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_loss_of_half_outputs_is_float32_without_autocast(dtype: torch.dtype) -> None:
+    x, y, w = rows()
+    module = Net()
+    terms = module.compute_objective(module(x).to(dtype), y, w)
+    assert terms.loss.dtype == torch.float32
+    torch.testing.assert_close(terms.loss, module.compute_objective(module(x), y, w).loss, rtol=0.01, atol=0)

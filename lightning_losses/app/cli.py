@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -67,8 +66,6 @@ def _train(cfg: DictConfig, folder: str) -> float | None:
     run = train(cfg, folder)
     if run.result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
-    if not run.history.empty and not math.isfinite(run.history["loss"].iloc[-1]):
-        raise ValueError(f"the training loss is not finite: lower optimizer.lr, or look at the data ({run.folder})")
     return run.result["checkpoint"]["score"]
 
 

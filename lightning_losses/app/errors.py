@@ -11,7 +11,16 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_losses._validation import nearest
 
 # what the package and its dependencies raise for a user's mistake; anything else is shown with its type
-USERS_MISTAKES = (ValueError, TypeError, LookupError, OSError, ImportError, HydraException, OmegaConfBaseException)
+USERS_MISTAKES = (
+    FloatingPointError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OSError,
+    ImportError,
+    HydraException,
+    OmegaConfBaseException,
+)
 
 
 def one_line(error: BaseException) -> str:

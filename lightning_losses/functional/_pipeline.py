@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_losses._validation import choice, finite_non_negative, in_interval, unknown_arguments
 from lightning_losses.functional import class_weights
+from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._phi import floored_log
 from lightning_losses.kernels import Phi, apply, element_loss, row_expectation, target_loss
 
@@ -307,8 +308,7 @@ def reduce(rows: RowLoss, reduction: Reduction) -> Tensor:
     total = rows.loss.sum()
     if reduction == "sum":
         return total
-    weight = rows.weight.sum()
-    return total / weight.where(weight != 0, 1)
+    return ratio(total, rows.weight.sum())
 
 
 def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weights") -> RowLoss:

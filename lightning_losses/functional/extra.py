@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 from typing_extensions import Unpack
 
 from lightning_losses._validation import finite_non_negative, in_interval, positive
+from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._pipeline import (
     ClassFactors,
     Extra,
@@ -65,7 +66,7 @@ class Normalized(Extra):
         rows = row_loss(self.phi, settings, factors, scores, target)
         classes, uniform = _uniform_target(settings, scores, target)
         everything = classes * row_loss(self.phi, settings, ClassFactors(), scores, uniform).loss
-        return RowLoss(rows.loss / everything.where(everything != 0, 1), rows.weight)
+        return RowLoss(ratio(rows.loss, everything), rows.weight)
 
 
 def _uniform_target(settings: Settings, scores: Tensor, target: Tensor) -> tuple[int, Tensor]:

@@ -26,6 +26,7 @@ from lightning_losses.losses.extra import NLLLoss as NLLLoss
 from lightning_losses.losses.extra import NormalizedCrossEntropyLoss as NormalizedCrossEntropyLoss
 from lightning_losses.losses.extra import NormalizedFocalLoss as NormalizedFocalLoss
 from lightning_losses.losses.foreign import ForeignLoss as ForeignLoss
+from lightning_losses.losses.heads import HeadsLoss as HeadsLoss
 from lightning_losses.losses.linear import LinearLoss as LinearLoss
 from lightning_losses.losses.properties import Properties as Properties
 from lightning_losses.losses.properties import properties as properties

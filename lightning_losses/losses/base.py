@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
 
 
@@ -32,10 +33,12 @@ class Loss(nn.Module, ABC):
     Attributes:
         task: `"multiclass"`, `"binary"`, `"multilabel"` or `"regression"`.
         unsupported: Options and tasks that it refuses, each with the reason.
+        inexact: Why its mean over several batches is not the sum of their sums over the sum of their weights, or None.
     """
 
     task: str = "regression"
     unsupported: ClassVar[Mapping[str, str]] = {}
+    inexact: str | None = None
     arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -53,8 +56,7 @@ class Loss(nn.Module, ABC):
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Return the mean, a scalar; 0 over no weight at all."""
-        total, weight = self.sum_and_weight(input, target, sample_weight)
-        return total / weight.where(weight != 0, 1)
+        return ratio(*self.sum_and_weight(input, target, sample_weight))
 
     @abstractmethod
     def sum_and_weight(

@@ -83,9 +83,14 @@ class CombinedLoss(RowwiseLoss):
         """`"mean"`, `"sum"` or `"none"`."""
         return self._first.reduction
 
+    @property
+    def inexact(self) -> str | None:  # type: ignore[override]
+        """Why the mean over several batches is not exact, or None."""
+        return next((loss.inexact for loss in self.losses.values() if loss.inexact), None)  # type: ignore[return-value]
+
     def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
         """Return the weighted sum of each row and what it adds to the denominator of the mean."""
-        rows = self._term_rows(input, target, sample_weight)
+        rows = self.term_rows(input, target, sample_weight)
         return RowLoss(torch.stack([row.loss for row in rows.values()]).sum(dim=0), next(iter(rows.values())).weight)
 
     def terms(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> dict[str, Tensor]:
@@ -99,7 +104,7 @@ class CombinedLoss(RowwiseLoss):
         Returns:
             Reduced like the loss, which is their sum.
         """
-        rows = self._term_rows(input, target, sample_weight)
+        rows = self.term_rows(input, target, sample_weight)
         return {name: reduce(row, self.reduction) for name, row in rows.items()}
 
     def predict(self, input: Tensor) -> Prediction:
@@ -110,7 +115,8 @@ class CombinedLoss(RowwiseLoss):
         """Raise a TypeError: the posterior of a sum is not that of its terms."""
         raise TypeError("CombinedLoss has no posterior: its minimum is not that of one of its terms")
 
-    def _term_rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None) -> dict[str, RowLoss]:
+    def term_rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> dict[str, RowLoss]:
+        """Return what each term adds to each row; all have the same denominators."""
         rows = {name: loss.rows(input, target, sample_weight) for name, loss in self.losses.items()}  # type: ignore[operator]
         return {name: RowLoss(self.factors[name] * row.loss, row.weight) for name, row in rows.items()}
 

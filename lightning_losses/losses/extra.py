@@ -157,6 +157,7 @@ class GHMLoss(ClassificationLoss):
     """
 
     phi: GradientHarmonizing
+    inexact = "it weights a row by how many of its batch are as hard"
     unsupported = GradientHarmonizing.unsupported
     default_task = "binary"
 

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from lightning_losses._mapping import name_and_arguments, plain
-from lightning_losses._validation import choice, unknown_arguments
+from lightning_losses._validation import choice, positive, unknown_arguments
 from lightning_losses.functional._pipeline import TASKS, Options
 from lightning_losses.losses import adaptive, classification, extra, regression
 from lightning_losses.losses.base import Loss
 from lightning_losses.losses.foreign import ForeignLoss, torch_loss
+from lightning_losses.losses.heads import HeadsLoss
 
 LossSpec: TypeAlias = "str | Mapping[str, Any] | nn.Module | Callable[[Tensor, Tensor], Tensor]"
 
@@ -85,7 +86,9 @@ def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
 
     Args:
         loss: A short name (`"focal"`), a mapping (`{"name": "focal", "gamma": 2.0}`), a criterion of torch
-            (`"torch.PoissonNLLLoss"`), a mapping with `_target_` (the user's own class), a module or a callable.
+            (`"torch.PoissonNLLLoss"`), a mapping with `_target_` (the user's own class), a module or a callable. A
+            mapping without a name holds a loss for each head of a network, each with a `factor` if it is not 1:
+            `{"cls": "focal", "aux": {"name": "mse", "factor": 0.5}}`.
         **arguments: Arguments of the loss, beside those of the mapping.
 
     Returns:
@@ -101,6 +104,8 @@ def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
     """
     if isinstance(loss, Mapping) and "_target_" in loss:
         return _instantiate(loss, arguments)
+    if isinstance(loss, Mapping) and _names_heads(loss):
+        return _heads_loss(loss, arguments)
     if not isinstance(loss, (str, Mapping)):
         if arguments:
             raise TypeError(f"arguments go with a name or a mapping, got {loss!r} with {sorted(arguments)}")
@@ -127,8 +132,15 @@ def loss_spec(loss: LossSpec) -> dict[str, Any] | None:
     """Return the plain mapping that builds `loss` again, or None for an object that is not ours."""
     if isinstance(loss, str):
         return {"name": loss}
-    if isinstance(loss, Mapping):
+    if isinstance(loss, Mapping) and not _names_heads(loss):
         return dict(plain(loss))
+    if isinstance(loss, Mapping):
+        heads = {head: loss_spec(spec) for head, spec in loss.items()}
+        return None if None in heads.values() else heads
+    if isinstance(loss, HeadsLoss):
+        heads = {head: loss_spec(own) for head, own in loss.losses.items()}
+        known = {head: {**spec, "factor": loss.factors[head]} for head, spec in heads.items() if spec is not None}
+        return known if len(known) == len(heads) else None
     names = {cls: name for name, cls in LOSSES.items()}
     return (
         {"name": names[type(loss)], **plain(loss.arguments)} if isinstance(loss, Loss) and type(loss) in names else None
@@ -162,6 +174,24 @@ def required_arguments(cls: type[nn.Module]) -> list[str]:
     """Return the names of the arguments that have no default."""
     parameters = inspect.signature(cls).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+
+
+def _names_heads(loss: Mapping[str, Any]) -> bool:
+    """Return whether a mapping holds losses by head: several values, each of which can be a loss."""
+    can_be = (isinstance(spec, (str, Mapping)) or callable(spec) for spec in loss.values())
+    return len(loss) > 1 and "name" not in loss and all(can_be)
+
+
+def _heads_loss(loss: Mapping[str, Any], arguments: dict[str, Any]) -> HeadsLoss:
+    losses, factors = {}, {}
+    for head, spec in loss.items():
+        own = dict(spec) if isinstance(spec, Mapping) else spec
+        if isinstance(own, dict):
+            factors[head] = positive(f"the factor of head {head!r}", own.pop("factor", 1.0))
+            if not {"name", "_target_"} & own.keys():
+                raise ValueError(f"the loss of head {head!r} must have a name, as in {{name: ...}}, got {own!r}")
+        losses[head] = get_loss(own, **arguments)
+    return HeadsLoss(losses, factors)
 
 
 def _as_loss(loss: object) -> Loss | ForeignLoss:

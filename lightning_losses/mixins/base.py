@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch.utils.hooks import RemovableHandle
 from lightning_losses._mapping import plain
 from lightning_losses.after_step import follow_steps
 from lightning_losses.constraints import Constraint
-from lightning_losses.gradient_window import GradientWindow, add_penalties_
+from lightning_losses.functional._pipeline import may_look
+from lightning_losses.gradient_window import GradientWindow, Verdict, add_penalties_
 from lightning_losses.mixins._order import Ordered
-from lightning_losses.objective import Objective, Terms
+from lightning_losses.non_finite import NonFinite
+from lightning_losses.objective import Auxiliary, Objective, Terms
+from lightning_losses.ranks import TrainerRanks
 
 STATE_KEY = "lightning_losses"  # under which a checkpoint keeps what is not among its weights
 
@@ -45,23 +49,22 @@ class HasObjective(Ordered):
         self._ll_constraints: dict[str, Constraint] = {}
         self._ll_reset()
         self._ll_observers: list[Callable[[Tensor, Tensor], None]] = []
+        self._ll_skips = False
         self._ll_watch: Callable[[Any, Objective], None] | None = None
 
-    def compute_objective(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Terms:
+    def compute_objective(self, input: Any, target: Any, sample_weight: Any = None) -> Terms:
         """Return the terms at one batch, for a training step of one's own.
 
         Args:
-            input: What the network returns.
-            target: What it should return.
+            input: What the network returns; with several heads a mapping.
+            target: What it should return; with several heads a mapping.
             sample_weight: Weight of each row, `(N,)`.
 
         Returns:
             The terms; differentiate `.total`. Penalties are values only: their gradient is added once, at the
             optimizer step.
         """
-        for observe in self._ll_observers:
-            observe(input.detach(), target)
-        return self.objective.terms(input, target, sample_weight, self._ll_penalty_values())
+        return self._ll_terms(input, target, sample_weight, {})
 
     def setup(self, stage: str) -> None:
         """Start anew, and let the penalties look at the module, which is complete now."""
@@ -85,17 +88,29 @@ class HasObjective(Ordered):
             optimizer: The optimizer that is about to step.
 
         Raises:
-            ValueError: LBFGS accumulates gradients, or a GradScaler would unscale them after this.
+            FloatingPointError: The objective of a batch was not finite.
+            ValueError: LBFGS accumulates gradients, a GradScaler would unscale them after this, or the means of several
+                heads have no denominator in common.
         """
         self._ll_check_optimizer(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         divided_by = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        self._ll_window.finish(parameters, divided_by, lambda weight: self._ll_reduce(weight, "sum"))
-        if self._ll_watch is not None:
-            self._ll_watch(self, self.objective)
-        add_penalties_(self, self.objective.parameter_regularizers, optimizer)
+        ranks = TrainerRanks(self.trainer)
+        verdict = self._ll_window.finish(parameters, divided_by, lambda sums: ranks.reduce(sums, "sum"))
+        if verdict is None or self._ll_accepts(verdict):
+            if self._ll_watch is not None:
+                self._ll_watch(self, self.objective)
+            add_penalties_(self, self.objective.parameter_regularizers, optimizer)
+        else:
+            for parameter in parameters:
+                parameter.grad = None  # an optimizer leaves alone what has no gradient
         self._ll_penalties = None
         self._ll_finished.add(_identity(optimizer))
+
+    def on_train_start(self) -> None:
+        """Remember where this run begins."""
+        super().on_train_start()
+        self._ll_first_step = self.trainer.global_step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Complete the gradients, before the trainer clips them."""
@@ -113,6 +128,7 @@ class HasObjective(Ordered):
         """Look whether an optimizer steps in this batch, and forget what forwards outside training have shown."""
         self.objective.forget_outputs()
         self._ll_step_before, self._ll_step_seen = self.trainer.global_step, False
+        self._ll_batch_idx = batch_idx
         return super().on_train_batch_start(batch, batch_idx)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -125,8 +141,14 @@ class HasObjective(Ordered):
                 ": the optimizer has stepped without the mean and the penalties that the mixin adds there"
             )
 
+    def on_train_epoch_end(self) -> None:
+        """Look at what steps on an accelerator have left unread."""
+        self._ll_read_verdicts()
+        super().on_train_epoch_end()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the hyper-parameters plain data, which loads with `weights_only=True`."""
+        """Keep the hyper-parameters plain data, which loads with `weights_only=True`; save no ruined weights."""
+        self._ll_read_verdicts()
         super().on_save_checkpoint(checkpoint)
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in checkpoint:
@@ -136,6 +158,11 @@ class HasObjective(Ordered):
         """Forget a run, which may have ended in the middle of a window."""
         self._ll_window = GradientWindow()
         self._ll_penalties = None
+        self._ll_non_finite = NonFinite()
+        self._ll_verdicts: Tensor | None = None  # of steps that were taken unread
+        self._ll_skipped_steps = 0
+        self._ll_batch_idx = 0
+        self._ll_first_step = 0
         self._ll_finished: set[int] = set()
         self._ll_hooked: set[int] = set()
         self._ll_step_before, self._ll_step_seen = 0, False
@@ -155,10 +182,54 @@ class HasObjective(Ordered):
         if scaler is not None and not self.automatic_optimization:
             raise ValueError("with 16-mixed and manual optimization the gradients are still scaled: use bf16-mixed")
 
-    def _ll_reduce(self, value: Tensor, operation: str) -> Tensor:
-        # some strategies reduce in place
-        reduced: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op=operation)
-        return reduced
+    def _ll_accepts(self, verdict: Verdict) -> bool:
+        """Return whether a step can be taken; where reading that would stall a device, it is read at a later step."""
+        counts = torch.stack([verdict.not_finite, verdict.unequal.to(verdict.not_finite)])
+        first = self._ll_verdicts is None and self.trainer.global_step == self._ll_first_step
+        if not (may_look(counts) or self._ll_skips or first or self._ll_is_recorded()):
+            self._ll_verdicts = counts if self._ll_verdicts is None else self._ll_verdicts + counts
+            return True
+        self._ll_read_verdicts()
+        return self._ll_read(counts)
+
+    def _ll_read_verdicts(self) -> None:
+        """Raise for a step that should not have been taken."""
+        if self._ll_verdicts is not None:
+            self._ll_read(self._ll_verdicts)
+            self._ll_verdicts = None
+
+    def _ll_read(self, counts: Tensor) -> bool:
+        not_finite, unequal = counts.tolist()
+        if unequal:
+            raise ValueError(
+                "the terms of the loss are divided by weights that are not proportional from batch to batch (labels "
+                "ignored, or weights, in some only): their mean over several micro-batches or ranks cannot be exact; "
+                "exact=False takes the mean of each batch"
+            )
+        if not not_finite:
+            return True
+        text = self._ll_non_finite.describe(self.current_epoch)
+        if not self._ll_skips:
+            raise FloatingPointError(f"{text}. Lower the learning rate or look at the batch; non_finite='skip' goes on")
+        if not self._ll_skipped_steps:
+            warnings.warn(f"a step is skipped, and so will others be: {text}", stacklevel=2)
+        self._ll_skipped_steps += 1
+        self._ll_non_finite = NonFinite()
+        return False
+
+    def _ll_is_recorded(self) -> bool:
+        every: int = getattr(self.trainer, "log_every_n_steps", 0)
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
+
+    def _ll_terms(self, input: Any, target: Any, sample_weight: Any, auxiliary: Mapping[str, Auxiliary]) -> Terms:
+        for observe in self._ll_observers:
+            observe(input.detach(), target)
+        terms = self.objective.terms(input, target, sample_weight, self._ll_penalty_values(), auxiliary)
+        if self._trainer is not None and self.trainer.training:
+            self._ll_window.watch(terms.total)
+            values = {name: part.mean for name, part in terms.named.items()}
+            self._ll_non_finite.see(terms.total, values, self._ll_batch_idx, input)
+        return terms
 
     def _ll_penalty_values(self) -> dict[str, Tensor]:
         if self._ll_penalties is None or self._trainer is None:

@@ -100,7 +100,7 @@ CASES = {
     "diverged": (
         None,
         ["optimizer=sgd", "optimizer.lr=1e10", "trainer.max_epochs=1", "callbacks=none"],
-        "the training loss is not finite",
+        "the objective is not finite at batch",
     ),
     "rare class": (
         {"x": NUMBERS, "y": ["a"] * 39 + ["b"]},
