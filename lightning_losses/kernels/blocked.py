@@ -6,7 +6,9 @@ gradient once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 NARROW = 64  # up to so many classes a block is transposed, or reductions would run over few elements each
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
 LONG = 512  # from so many rows on, where that pays for the copy
+FAR = 36.0  # e^-36 is lost beside 1 even in float64
 
 
 class _Blocks:
@@ -32,29 +35,44 @@ class _Blocks:
 
     def __init__(self, logits: Tensor, shift: Tensor | None) -> None:
         self.logits, self.shift = logits, shift
-        rows, classes = logits.shape
-        self.rows, self.size = rows, max(1, min(rows, BLOCK // max(classes, 1)))
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        self.narrow = classes <= NARROW and rows >= LONG
-        self.in_place = not self.narrow and logits.dtype == dtype
-        shape = (classes, self.size) if self.narrow else (self.size, classes)
-        buffer = torch.empty(shape, dtype=dtype)
-        self.buffer = buffer.t() if self.narrow else buffer
+        self.rows, self.classes = logits.shape
+        self.size = max(1, min(self.rows, BLOCK // max(self.classes, 1)))
+        self.dtype = torch.promote_types(logits.dtype, torch.float32)
 
     def __iter__(self) -> Iterator[slice]:
         for start in range(0, max(self.rows, 1), self.size):
             yield slice(start, min(start + self.size, self.rows))
 
-    def scores(self, rows: slice) -> Tensor:
-        """Return the shifted logits of these rows, until the scratch is written."""
-        block = self.logits[rows]
-        if self.shift is not None:
-            return self.scratch(rows).copy_(block).add_(self.shift)
-        return block if self.in_place else self.scratch(rows).copy_(block)
+    @property
+    def is_one(self) -> bool:
+        """Whether all rows are in one block."""
+        return self.size >= self.rows
+
+    @cached_property
+    def _buffer(self) -> Tensor:
+        if self.classes <= NARROW and self.rows >= LONG:
+            return torch.empty(self.classes, self.size, dtype=self.dtype).t()
+        return torch.empty(self.size, self.classes, dtype=self.dtype)
 
     def scratch(self, rows: slice) -> Tensor:
         """Return working memory for these rows."""
-        return self.buffer[: rows.stop - rows.start]
+        return _part(self._buffer, slice(0, rows.stop - rows.start))
+
+    def scores(self, rows: slice) -> Tensor:
+        """Return the shifted logits of these rows, until the scratch is written."""
+        block = _part(self.logits, rows)
+        if self.shift is not None:
+            return self.scratch(rows).copy_(block).add_(self.shift)
+        return block if block.dtype == self.dtype else self.scratch(rows).copy_(block)
+
+    def odds(self, rows: slice, reference: Tensor) -> Tensor:
+        """Return `exp(score - reference)` of these rows, in the scratch."""
+        return torch.sub(self.scores(rows), reference, out=self.scratch(rows)).exp_()
+
+
+def _part(tensor: Tensor, rows: slice) -> Tensor:
+    """Return these rows; where they are all, not even as a view: on a small batch that takes as long as the work."""
+    return tensor if rows.stop - rows.start == len(tensor) else tensor[rows]
 
 
 def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
@@ -72,41 +90,54 @@ class _TargetLoss(torch.autograd.Function):
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
-        blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
-        for rows in blocks:
-            scores, index = blocks.scores(rows), column[rows]
-            peak = scores.amax(dim=1, keepdim=True)
-            gap = torch.sub(scores, peak, out=blocks.scratch(rows))
-            target_gap = gap.gather(1, index)
-            # the target is left out of the sum: on an easy row all information is in the others
-            others = gap.exp_().scatter_(1, index, torch.zeros_like(peak)).sum(dim=1, keepdim=True)
-            parts.append((peak, target_gap, others))
-        peak, target_gap, others = _join(parts)
-        log_p = logsigmoid(target_gap - others.log()).squeeze(1)
+        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+        reference, lead, others = _join([_others(blocks, rows, _part(column, rows)) for rows in blocks])
         if used is not None:
-            log_p = log_p.where(used, 0)
+            lead, others = lead.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+        everything = others + 1
+        log_p, miss = others.log1p().add_(lead).neg_(), others / everything
+        value, descent = phi.value_and_descent(log_p, miss)
+        factor, at_target = descent / everything, -descent * miss
+        kept = blocks.scratch(slice(0, blocks.rows)) if blocks.is_one else None
         ctx.phi = phi
-        ctx.save_for_backward(logits, target, used, shift, log_p, peak, target_gap, others)
-        return phi.value(log_p)
+        ctx.save_for_backward(logits, target, used, shift, reference, factor, at_target, kept)
+        return value.squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, log_p, peak, target_gap, others = ctx.saved_tensors
+        logits, target, used, shift, reference, factor, at_target, kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
             loss = plain.target_loss(ctx.phi, logits, target, used, shift)
             return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
-        # a class c gets factor * exp(z_c - peak), the target minus the sum of the others: nothing cancels
-        factor = (grad * descent(ctx.phi, log_p)).unsqueeze(1).div_(target_gap.exp().add_(others))
-        at_target = -factor * others
+        # the target gets minus the sum of the others: nothing cancels
+        blocks, column, grad = _Blocks(logits, shift), target.unsqueeze(1), grad.unsqueeze(1)
+        factor, at_target = factor * grad, at_target * grad
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
         for rows in blocks:
-            block = gradient[rows]
-            work = torch.sub(blocks.scores(rows), peak[rows], out=block if blocks.in_place else blocks.scratch(rows))
-            work.exp_().mul_(factor[rows]).scatter_(1, column[rows], at_target[rows])
-            if not blocks.in_place:
+            block = _part(gradient, rows)
+            odds = blocks.odds(rows, _part(reference, rows)) if kept is None else kept
+            work = torch.mul(odds, _part(factor, rows), out=block if block.dtype == odds.dtype else blocks.scratch(rows))
+            work.scatter_(1, _part(column, rows), _part(at_target, rows))
+            if work is not block:
                 block.copy_(work)
         return None, _zero_unused_(gradient, used), None, None, None
+
+
+def _others(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave `exp(z_c - r)` of these rows in the scratch, 0 for the target; return `r`, `r - z_t` and the sums.
+
+    `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
+    FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
+    `1 + sum` in any case.
+    """
+    at_target = blocks.scores(rows).gather(1, index)
+    zeros = torch.zeros_like(at_target)
+    others = blocks.odds(rows, at_target).scatter_(1, index, zeros).sum(dim=1, keepdim=True)
+    if bool(others.max() < math.exp(FAR)):
+        return at_target, zeros, others
+    reference = torch.maximum(at_target, blocks.scores(rows).amax(dim=1, keepdim=True) - FAR)
+    others = blocks.odds(rows, reference).scatter_(1, index, zeros).sum(dim=1, keepdim=True)
+    return reference, reference - at_target, others
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -121,7 +152,7 @@ class _RowExpectation(torch.autograd.Function):
             gap = scores - peak
             others = torch.exp(gap, out=blocks.scratch(rows))
             others = others.scatter_(1, peak_class, torch.zeros_like(peak)).sum(dim=1, keepdim=True).log1p_()
-            loss = (phi.value(gap.sub_(others)) * _part(coefficient, rows)).sum(dim=1)
+            loss = (phi.value(gap.sub_(others)) * _by_row(coefficient, rows)).sum(dim=1)
             parts.append((peak, others, loss))
         peak, others, loss = _join(parts)
         ctx.phi = phi
@@ -138,7 +169,7 @@ class _RowExpectation(torch.autograd.Function):
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:
             log_p = torch.sub(blocks.scores(rows), peak[rows], out=blocks.scratch(rows)).sub_(others[rows])
-            by_class = descent(ctx.phi, log_p).mul_(_part(coefficient, rows)).mul_(column[rows])
+            by_class = descent(ctx.phi, log_p).mul_(_by_row(coefficient, rows)).mul_(column[rows])
             # p * sum(by_class) - by_class, without the cancellation where p is close to 1
             rest = by_class.sum(dim=1, keepdim=True) - by_class
             p_minus_1 = log_p.expm1()
@@ -146,7 +177,7 @@ class _RowExpectation(torch.autograd.Function):
         return None, _zero_unused_(gradient, used), None, None, None
 
 
-def _part(coefficient: Tensor, rows: slice) -> Tensor:
+def _by_row(coefficient: Tensor, rows: slice) -> Tensor:
     return coefficient if coefficient.dim() == 1 else coefficient[rows]
 
 
@@ -207,6 +238,8 @@ def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """See `plain.target_loss`."""
+    if not len(logits):
+        return plain.target_loss(phi, logits, target, used, shift)
     result: Tensor = _TargetLoss.apply(phi, logits, target, used, shift)
     return result
 
