@@ -19,9 +19,7 @@ from lightning_losses.kernels import plain
 from lightning_losses.kernels.phi import Phi, descent
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
-NARROW = 64  # up to so many classes a block is transposed, or reductions would run over few elements each
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
-LONG = 512  # from so many rows on, where that pays for the copy
 FAR = 36.0  # e^-36 is lost beside 1 even in float64
 
 
@@ -50,8 +48,6 @@ class _Blocks:
 
     @cached_property
     def _buffer(self) -> Tensor:
-        if self.classes <= NARROW and self.rows >= LONG:
-            return torch.empty(self.classes, self.size, dtype=self.dtype).t()
         return torch.empty(self.size, self.classes, dtype=self.dtype)
 
     def scratch(self, rows: slice) -> Tensor:
@@ -86,58 +82,66 @@ def _join(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
 
 
 class _TargetLoss(torch.autograd.Function):
+    """With all rows in one block the gradient is made in the forward pass, where its exponentials are."""
+
     @staticmethod
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
-        reference, lead, others = _join([_others(blocks, rows, _part(column, rows)) for rows in blocks])
+        reference, log_p, others = _join([_log_p(blocks, rows, _part(column, rows)) for rows in blocks])
         if used is not None:
-            lead, others = lead.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+            log_p, others = log_p.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+        if not ctx.needs_input_grad[1]:
+            return phi.value(log_p).squeeze(1)
         everything = others + 1
-        log_p, miss = others.log1p().add_(lead).neg_(), others / everything
-        value, descent = phi.value_and_descent(log_p, miss)
-        factor, at_target = descent / everything, -descent * miss
-        kept = blocks.scratch(slice(0, blocks.rows)) if blocks.is_one else None
+        value, descent = phi.value_and_descent(log_p, others / everything)
+        factor, others = descent / everything, -others
         ctx.phi = phi
-        ctx.save_for_backward(logits, target, used, shift, reference, factor, at_target, kept)
+        if blocks.is_one:
+            gradient = blocks.scratch(slice(0, blocks.rows)).scatter_(1, column, others).mul_(factor)
+            ctx.save_for_backward(logits, target, used, shift, gradient)
+        else:
+            ctx.save_for_backward(logits, target, used, shift, None, reference, others, factor)
         return value.squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, reference, factor, at_target, kept = ctx.saved_tensors
+        logits, target, used, shift, known, *by_row = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
             loss = plain.target_loss(ctx.phi, logits, target, used, shift)
             return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
-        # the target gets minus the sum of the others: nothing cancels
-        blocks, column, grad = _Blocks(logits, shift), target.unsqueeze(1), grad.unsqueeze(1)
-        factor, at_target = factor * grad, at_target * grad
+        grad = grad.unsqueeze(1)
+        if known is not None:
+            return None, _zero_unused_((known * grad).to(logits.dtype), used), None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        reference, others, factor = by_row
+        blocks, column, factor = _Blocks(logits, shift), target.unsqueeze(1), factor * grad
         for rows in blocks:
-            block = _part(gradient, rows)
-            odds = blocks.odds(rows, _part(reference, rows)) if kept is None else kept
-            work = torch.mul(odds, _part(factor, rows), out=block if block.dtype == odds.dtype else blocks.scratch(rows))
-            work.scatter_(1, _part(column, rows), _part(at_target, rows))
-            if work is not block:
-                block.copy_(work)
+            odds, block = blocks.odds(rows, reference[rows]), gradient[rows]
+            # the target gets minus the sum of the others: nothing cancels
+            odds.scatter_(1, column[rows], others[rows])
+            if block.dtype == odds.dtype:
+                torch.mul(odds, factor[rows], out=block)
+            else:
+                block.copy_(odds.mul_(factor[rows]))
         return None, _zero_unused_(gradient, used), None, None, None
 
 
-def _others(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Leave `exp(z_c - r)` of these rows in the scratch, 0 for the target; return `r`, `r - z_t` and the sums.
+def _log_p(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave `exp(z_c - r)` of these rows in the scratch, 0 for the target; return `r`, `log p` and the sums.
 
     `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
     FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
     `1 + sum` in any case.
     """
     at_target = blocks.scores(rows).gather(1, index)
-    zeros = torch.zeros_like(at_target)
-    others = blocks.odds(rows, at_target).scatter_(1, index, zeros).sum(dim=1, keepdim=True)
-    if bool(others.max() < math.exp(FAR)):
-        return at_target, zeros, others
+    others = blocks.odds(rows, at_target).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
+    if others.max().item() < math.exp(FAR):
+        return at_target, others.log1p().neg_(), others
     reference = torch.maximum(at_target, blocks.scores(rows).amax(dim=1, keepdim=True) - FAR)
-    others = blocks.odds(rows, reference).scatter_(1, index, zeros).sum(dim=1, keepdim=True)
-    return reference, reference - at_target, others
+    others = blocks.odds(rows, reference).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
+    return reference, at_target - reference - others.log1p(), others
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -169,10 +173,11 @@ class _RowExpectation(torch.autograd.Function):
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:
             log_p = torch.sub(blocks.scores(rows), peak[rows], out=blocks.scratch(rows)).sub_(others[rows])
-            by_class = descent(ctx.phi, log_p).mul_(_by_row(coefficient, rows)).mul_(column[rows])
+            p_minus_1 = log_p.expm1()
+            _, descent = ctx.phi.value_and_descent(log_p, -p_minus_1)
+            by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
             # p * sum(by_class) - by_class, without the cancellation where p is close to 1
             rest = by_class.sum(dim=1, keepdim=True) - by_class
-            p_minus_1 = log_p.expm1()
             gradient[rows] = rest.mul_(log_p.exp_()).addcmul_(by_class, p_minus_1)
         return None, _zero_unused_(gradient, used), None, None, None
 

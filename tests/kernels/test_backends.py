@@ -14,7 +14,7 @@ from lightning_losses.kernels import blocked, plain
 
 BACKENDS = [pytest.param(blocked, id="blocked")]
 PHIS = [CrossEntropy(), Focal(2.0), GeneralizedCrossEntropy(0.7)]
-# narrow blocks are transposed from 512 rows on; with 100 elements a block, most of these are cut, some unevenly
+# with 100 elements a block, most of these are cut, some unevenly
 SHAPES = [(1, 1), (7, 5), (4, 300), (600, 3), (520, 64), (9, 65), (0, 4)]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
