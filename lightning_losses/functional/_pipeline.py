@@ -536,11 +536,12 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
         smooth = smooth.to(of_one.dtype)
         loss = factor.positive * smooth * of_one + factor.negative * (1 - smooth) * of_zero
         loss = loss if used is None else loss.where(used, 0)
-    weight = loss.new_ones(()).expand_as(loss)
+    loss, weight = _nan_where(bad, loss), loss.new_ones(()).expand_as(loss)
     if settings.normalizer == "weights" and factors.weight is not None:
         weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
-    weight = (weight if used is None else weight.where(used, 0)).detach()
-    return RowLoss(_nan_where(bad, loss), weight)
+    elif used is None:
+        return EqualRows(loss, weight)
+    return RowLoss(loss, (weight if used is None else weight.where(used, 0)).detach())
 
 
 def _element_target(settings: Settings, target: Tensor) -> _Target:

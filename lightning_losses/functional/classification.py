@@ -28,7 +28,7 @@ class CrossEntropy(Phi):
     def log_slope(self, log_p: Tensor) -> Tensor:
         return torch.zeros_like(log_p)
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return -log_p, torch.ones_like(log_p)
 
 
@@ -111,9 +111,10 @@ class Focal(Phi):
     def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         if self.gamma < 1:  # a negative power of 0 would follow
             return super().value_and_descent(log_p, miss)
-        surprise, steep = -log_p, miss.pow(self.gamma - 1)
-        weighted = torch.addcmul(surprise, surprise, miss, value=-1)  # p times it
-        return steep * miss * surprise, steep * torch.add(miss, weighted, alpha=self.gamma)
+        surprise, steep = -log_p, miss if self.gamma == 2 else miss.pow(self.gamma - 1)
+        descent = torch.addcmul(surprise, surprise, miss, value=-1)  # p times it
+        torch.add(miss, descent, alpha=self.gamma, out=descent).mul_(steep)
+        return surprise.mul_(steep).mul_(miss), descent
 
 
 def focal_loss(
@@ -307,7 +308,7 @@ class GeneralizedCrossEntropy(Phi):
         """Return `log(-phi'(l))` = `q l`."""
         return self.q * log_p
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         exponent = self.q * log_p
         return exponent.expm1().div_(-self.q), exponent.exp()
 

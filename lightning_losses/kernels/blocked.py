@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from lightning_losses.kernels import plain
-from lightning_losses.kernels.phi import Phi, descent
+from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
@@ -195,20 +194,19 @@ class _ElementLoss(torch.autograd.Function):
     ) -> Tensor:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         loss, slope = torch.empty(logits.shape, dtype=dtype), torch.empty(logits.shape, dtype=dtype)
-        labels = not share.is_floating_point() or torch.equal(share, share * share)
         for rows in _element_blocks(logits):
             scores, part = logits[rows].to(dtype), share[rows].to(dtype)
             if used is not None:
                 scores, part = scores.where(used[rows], 0), part.where(used[rows], 0)
-            of_one, of_zero = positive * part, negative * (1 - part)
-            if labels:  # one of the two is 0
-                loss[rows], slope[rows] = _side(phi, scores, (part + part).sub_(1), of_one.add_(of_zero))
+            if _are_labels(part):
+                of_label = torch.addcmul(negative, positive + negative, part, value=-1)  # minus it for label 1
+                _write_side(phi, torch.addcmul(scores, scores, part, value=-2), of_label, loss[rows], slope[rows])
             else:
-                one = torch.ones_like(part)
-                (loss_one, slope_one), (loss_zero, slope_zero) = (
-                    _side(phi, scores, sign, factor) for sign, factor in ((one, of_one), (-one, of_zero))
-                )
-                loss[rows], slope[rows] = loss_one + loss_zero, slope_one + slope_zero
+                other_loss, other_slope = torch.empty_like(scores), torch.empty_like(scores)
+                _write_side(phi, -scores, -positive * part, loss[rows], slope[rows])
+                _write_side(phi, scores, negative * (1 - part), other_loss, other_slope)
+                loss[rows] += other_loss
+                slope[rows] += other_slope
         if used is not None:
             loss.masked_fill_(~used, 0)
             slope.masked_fill_(~used, 0)
@@ -231,12 +229,18 @@ def _element_blocks(logits: Tensor) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _side(phi: Phi, scores: Tensor, sign: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `factor * phi(log sigmoid(sign * scores))` and its derivative."""
-    signed = scores * sign
-    log_p = logsigmoid(signed)
-    slope = descent(phi, log_p).mul_(signed.neg_().sigmoid_()).mul_(sign).mul_(factor).neg_()
-    return phi.value(log_p).mul_(factor), slope
+def _are_labels(share: Tensor) -> bool:
+    """Whether all are 0 or 1: only then is the sum of `y - y^2`, none of which is negative, 0."""
+    return torch.addcmul(share, share, share, value=-1).sum().item() == 0
+
+
+def _write_side(phi: Phi, against: Tensor, factor: Tensor, loss: Tensor, slope: Tensor) -> None:
+    """Write `|factor| * phi(log p)` and `factor * dphi/dagainst`, for `p = sigmoid(-against)`."""
+    miss = against.sigmoid()
+    surprise = against.abs().neg_().exp_().log1p_().add_(against.clamp(min=0))
+    value, descent = phi.value_and_descent(surprise.neg_(), miss)
+    torch.abs(factor, out=loss).mul_(value)
+    torch.mul(descent, miss.mul_(factor), out=slope)
 
 
 def target_loss(

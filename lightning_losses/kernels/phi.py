@@ -24,7 +24,7 @@ class Phi(Protocol):
     def log_slope(self, log_p: Tensor) -> Tensor:
         """Return `log(-phi'(l))`, finite wherever the slope is not zero."""
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(l)` and `-phi'(l)`; a loss may define it where the two share work.
 
         Args:
