@@ -121,11 +121,18 @@ class ClassFactors(NamedTuple):
     constant: Tensor | None = None
 
 
+NO_FACTORS = ClassFactors()
+
+
 class RowLoss(NamedTuple):
     """Weighted loss of each row and what it adds to the denominator of the mean, both of the target's shape."""
 
     loss: Tensor
     weight: Tensor
+
+
+class EqualRows(RowLoss):
+    """Rows that add 1 each to the denominator of the mean."""
 
 
 class Extra(ABC):
@@ -178,6 +185,8 @@ def class_factors(
         ValueError: A factor is negative or not finite, or its shape does not fit the task.
         TypeError: `alpha` is a bare number in the multiclass task: libraries disagree on what that means.
     """
+    if weight is None and pos_weight is None and alpha is None:
+        return NO_FACTORS
     if task == "multiclass" and pos_weight is not None:
         raise ValueError(
             f"pos_weight applies to binary and multilabel tasks, got {pos_weight!r} with task='multiclass'"
@@ -255,7 +264,9 @@ def compute(
     check_support("the loss", formula, given)
     sample_weight, weight, pos_weight = (given.pop(name, None) for name in ("sample_weight", "weight", "pos_weight"))
     settings = settings_from("the loss", given)
-    factors = class_factors(settings.task, weight, pos_weight, alpha)._replace(shift=shift, constant=constant)
+    factors = class_factors(settings.task, weight, pos_weight, alpha)
+    if shift is not None or constant is not None:
+        factors = factors._replace(shift=shift, constant=constant)
     return reduce(row_loss(formula, settings, factors, input, target, sample_weight), settings.reduction)
 
 
@@ -289,7 +300,8 @@ def row_loss(
     if target.is_complex():
         raise TypeError(f"target must hold real numbers, got {target.dtype}")
     dtype = _compute_dtype(input)
-    factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))
+    if factors is not NO_FACTORS:
+        factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))
     if isinstance(formula, Extra):
         rows = formula.rows(settings, factors, input.to(dtype), target)
     elif settings.task != "multiclass":
@@ -305,10 +317,11 @@ def reduce(rows: RowLoss, reduction: Reduction) -> Tensor:
     """Reduce to the mean, the sum or nothing; the mean over no weight at all is 0, with a graph."""
     if reduction == "none":
         return rows.loss
-    total = rows.loss.sum()
     if reduction == "sum":
-        return total
-    return ratio(total, rows.weight.sum())
+        return rows.loss.sum()
+    if isinstance(rows, EqualRows) and rows.loss.numel():
+        return rows.loss.mean()
+    return ratio(rows.loss.sum(), rows.weight.sum())
 
 
 def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weights") -> RowLoss:
@@ -419,7 +432,8 @@ def _hard_target(
     classes = matrix.shape[1]
     target = target.reshape(-1).long()
     if target.numel() and may_look(target):
-        low, high = (int(end) for end in target.aminmax())
+        low, high = target.aminmax()
+        low, high = low.item(), high.item()
         if low >= 0 and high < classes and not low <= settings.ignore_index <= high:
             return _Target(target, None, None)
     ignored = target == settings.ignore_index
@@ -453,7 +467,8 @@ def _hard_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tenso
     matrix, shape = _as_matrix(input)
     index, used, bad = _hard_target(settings, matrix, shape, input.shape, target)
     classes = matrix.shape[1]
-    _check_length(factors, classes)
+    if factors is not NO_FACTORS:
+        _check_length(factors, classes)
     if settings.from_logits:
         loss = target_loss(phi, matrix, index, used, factors.shift)
     else:
@@ -466,8 +481,11 @@ def _hard_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tenso
         uniform = _expectation(phi, settings, factors, matrix, spread / classes, used)
         loss = (1 - settings.label_smoothing) * loss + settings.label_smoothing * uniform
     loss = _add_z_loss(loss, settings, factors, matrix, used)
-    weight = _index_weight(settings, factors, index, torch.ones_like(loss) if used is None else used.to(loss)).detach()
-    return RowLoss(_shaped(_nan_where(bad, loss), shape), _shaped(weight, shape))
+    loss = _shaped(_nan_where(bad, loss), shape)
+    if used is None and (factors.weight is None or settings.normalizer == "samples"):
+        return EqualRows(loss, loss.new_ones(()).expand(shape))
+    weight = _index_weight(settings, factors, index, loss.new_ones(()) if used is None else used.to(loss))
+    return RowLoss(loss, _shaped(weight.detach(), shape))
 
 
 def _soft_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tensor, target: Tensor) -> RowLoss:
@@ -519,11 +537,12 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
         smooth = smooth.to(of_one.dtype)
         loss = factor.positive * smooth * of_one + factor.negative * (1 - smooth) * of_zero
         loss = loss if used is None else loss.where(used, 0)
-    weight = loss.new_ones(()).expand_as(loss)
+    loss, weight = _nan_where(bad, loss), loss.new_ones(()).expand_as(loss)
     if settings.normalizer == "weights" and factors.weight is not None:
         weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
-    weight = (weight if used is None else weight.where(used, 0)).detach()
-    return RowLoss(_nan_where(bad, loss), weight)
+    elif used is None:
+        return EqualRows(loss, weight)
+    return RowLoss(loss, (weight if used is None else weight.where(used, 0)).detach())
 
 
 def _element_target(settings: Settings, target: Tensor) -> _Target:

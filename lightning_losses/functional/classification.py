@@ -28,6 +28,9 @@ class CrossEntropy(Phi):
     def log_slope(self, log_p: Tensor) -> Tensor:
         return torch.zeros_like(log_p)
 
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        return -log_p, torch.ones_like(log_p)
+
 
 def cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
     r"""Cross entropy, the negative log-likelihood of the true class.
@@ -105,6 +108,14 @@ class Focal(Phi):
         surprise = (-log_p).clamp_min(tiny) / miss  # tends to 1 as p tends to 1
         return self.gamma * miss.log() + torch.log1p(self.gamma * log_p.exp() * surprise)
 
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        if self.gamma < 1:  # a negative power of 0 would follow
+            return super().value_and_descent(log_p, miss)
+        surprise, steep = -log_p, miss if self.gamma == 2 else miss.pow(self.gamma - 1)
+        descent = torch.addcmul(surprise, surprise, miss, value=-1)  # p times it
+        torch.add(miss, descent, alpha=self.gamma, out=descent).mul_(steep)
+        return surprise.mul_(steep).mul_(miss), descent
+
 
 def focal_loss(
     input: Tensor,
@@ -176,6 +187,10 @@ class SymmetricCrossEntropy(Phi):
         constant = torch.full_like(log_p, self.alpha).log()
         return torch.logaddexp(constant, log_p + math.log(self.reverse_factor)) if self.reverse_factor else constant
 
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        value = torch.sub(self.reverse_factor * miss, log_p, alpha=self.alpha)
+        return value, log_p.exp().mul_(self.reverse_factor).add_(self.alpha)
+
 
 def symmetric_cross_entropy_loss(
     input: Tensor,
@@ -237,6 +252,10 @@ class ReverseCrossEntropy(Phi):
         """Return `log(-phi'(l))` = `log|A| + l`."""
         return log_p + math.log(-math.log(self.label_floor))
 
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        factor = -math.log(self.label_floor)
+        return factor * miss, factor * log_p.exp()
+
 
 def reverse_cross_entropy_loss(
     input: Tensor, target: Tensor, label_floor: float = 1e-4, **options: Unpack[FunctionOptions]
@@ -289,6 +308,10 @@ class GeneralizedCrossEntropy(Phi):
         """Return `log(-phi'(l))` = `q l`."""
         return self.q * log_p
 
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        exponent = self.q * log_p
+        return exponent.expm1().div_(-self.q), exponent.exp()
+
 
 def generalized_cross_entropy_loss(
     input: Tensor, target: Tensor, q: float = 0.7, **options: Unpack[FunctionOptions]
@@ -333,6 +356,9 @@ class ProbMAE(Phi):
     def log_slope(self, log_p: Tensor) -> Tensor:
         """Return `log(-phi'(l))` = `log 2 + l`."""
         return log_p + math.log(2)
+
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * miss, 2 * log_p.exp()
 
 
 def prob_mae_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
@@ -392,6 +418,10 @@ class Poly1(Phi):
         """Return `log(-phi'(l))` = `log(1 + epsilon p)`."""
         slope = (1 + self.epsilon) + self.epsilon * log_p.expm1()
         return slope.clamp_min(torch.finfo(log_p.dtype).tiny).log()
+
+    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        value = self.epsilon * miss - log_p if self.epsilon >= 0 else self.value(log_p)
+        return value, (1 + self.epsilon) - self.epsilon * miss
 
 
 def poly1_loss(input: Tensor, target: Tensor, epsilon: float = 1.0, **options: Unpack[FunctionOptions]) -> Tensor:

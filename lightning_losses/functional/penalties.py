@@ -232,20 +232,21 @@ def add_elastic_net_gradient_(weights: list[Tensor], gradients: list[Tensor], l1
 
 @torch.no_grad()
 def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l2: float) -> Tensor:
-    absolutes = squares = torch.zeros(())
+    absolutes, squares = [torch.zeros(())], [torch.zeros(())]
     for weight, gradient in zip(weights, gradients, strict=True):
         flat, flat_gradient = _vectors(weight, gradient)
         for block, block_gradient in zip(_blocks(flat), flat_gradient.split(_BLOCK), strict=True):
             if l1:
                 sign = block.sign()
-                absolutes = absolutes + torch.dot(sign, block)
+                absolutes.append(torch.dot(sign, block))
                 block_gradient.add_(sign, alpha=l1)
+                del sign  # before the next one is made
             if l2:
-                squares = squares + torch.dot(block, block)
+                squares.append(torch.dot(block, block))
                 block_gradient.add_(block, alpha=l2)
         if flat_gradient.data_ptr() != gradient.data_ptr():
             gradient.copy_(flat_gradient.view(gradient.shape))
-    return l1 * absolutes + 0.5 * l2 * squares
+    return l1 * torch.stack(absolutes).sum() + 0.5 * l2 * torch.stack(squares).sum()
 
 
 @torch.no_grad()

@@ -6,20 +6,20 @@ gradient once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from lightning_losses.kernels import plain
-from lightning_losses.kernels.phi import Phi, descent
+from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
-NARROW = 64  # up to so many classes a block is transposed, or reductions would run over few elements each
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
-LONG = 512  # from so many rows on, where that pays for the copy
+FAR = 36.0  # e^-36 is lost beside 1 even in float64
 
 
 class _Blocks:
@@ -32,29 +32,42 @@ class _Blocks:
 
     def __init__(self, logits: Tensor, shift: Tensor | None) -> None:
         self.logits, self.shift = logits, shift
-        rows, classes = logits.shape
-        self.rows, self.size = rows, max(1, min(rows, BLOCK // max(classes, 1)))
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        self.narrow = classes <= NARROW and rows >= LONG
-        self.in_place = not self.narrow and logits.dtype == dtype
-        shape = (classes, self.size) if self.narrow else (self.size, classes)
-        buffer = torch.empty(shape, dtype=dtype)
-        self.buffer = buffer.t() if self.narrow else buffer
+        self.rows, self.classes = logits.shape
+        self.size = max(1, min(self.rows, BLOCK // max(self.classes, 1)))
+        self.dtype = torch.promote_types(logits.dtype, torch.float32)
 
     def __iter__(self) -> Iterator[slice]:
         for start in range(0, max(self.rows, 1), self.size):
             yield slice(start, min(start + self.size, self.rows))
 
-    def scores(self, rows: slice) -> Tensor:
-        """Return the shifted logits of these rows, until the scratch is written."""
-        block = self.logits[rows]
-        if self.shift is not None:
-            return self.scratch(rows).copy_(block).add_(self.shift)
-        return block if self.in_place else self.scratch(rows).copy_(block)
+    @property
+    def is_one(self) -> bool:
+        """Whether all rows are in one block."""
+        return self.size >= self.rows
+
+    @cached_property
+    def _buffer(self) -> Tensor:
+        return torch.empty(self.size, self.classes, dtype=self.dtype)
 
     def scratch(self, rows: slice) -> Tensor:
         """Return working memory for these rows."""
-        return self.buffer[: rows.stop - rows.start]
+        return _part(self._buffer, slice(0, rows.stop - rows.start))
+
+    def scores(self, rows: slice) -> Tensor:
+        """Return the shifted logits of these rows, until the scratch is written."""
+        block = _part(self.logits, rows)
+        if self.shift is not None:
+            return self.scratch(rows).copy_(block).add_(self.shift)
+        return block if block.dtype == self.dtype else self.scratch(rows).copy_(block)
+
+    def odds(self, rows: slice, reference: Tensor) -> Tensor:
+        """Return `exp(score - reference)` of these rows, in the scratch."""
+        return torch.sub(self.scores(rows), reference, out=self.scratch(rows)).exp_()
+
+
+def _part(tensor: Tensor, rows: slice) -> Tensor:
+    """Return these rows; where they are all, not even as a view: on a small batch that takes as long as the work."""
+    return tensor if rows.stop - rows.start == len(tensor) else tensor[rows]
 
 
 def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
@@ -68,45 +81,66 @@ def _join(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
 
 
 class _TargetLoss(torch.autograd.Function):
+    """With all rows in one block the gradient is made in the forward pass, where its exponentials are."""
+
     @staticmethod
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
-        blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
-        for rows in blocks:
-            scores, index = blocks.scores(rows), column[rows]
-            peak = scores.amax(dim=1, keepdim=True)
-            gap = torch.sub(scores, peak, out=blocks.scratch(rows))
-            target_gap = gap.gather(1, index)
-            # the target is left out of the sum: on an easy row all information is in the others
-            others = gap.exp_().scatter_(1, index, torch.zeros_like(peak)).sum(dim=1, keepdim=True)
-            parts.append((peak, target_gap, others))
-        peak, target_gap, others = _join(parts)
-        log_p = logsigmoid(target_gap - others.log()).squeeze(1)
+        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+        reference, log_p, others = _join([_log_p(blocks, rows, _part(column, rows)) for rows in blocks])
         if used is not None:
-            log_p = log_p.where(used, 0)
+            log_p, others = log_p.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+        if not ctx.needs_input_grad[1]:
+            return phi.value(log_p).squeeze(1)
+        everything = others + 1
+        value, descent = phi.value_and_descent(log_p, others / everything)
+        factor, others = descent / everything, -others
         ctx.phi = phi
-        ctx.save_for_backward(logits, target, used, shift, log_p, peak, target_gap, others)
-        return phi.value(log_p)
+        if blocks.is_one:
+            gradient = blocks.scratch(slice(0, blocks.rows)).scatter_(1, column, others).mul_(factor)
+            ctx.save_for_backward(logits, target, used, shift, gradient)
+        else:
+            ctx.save_for_backward(logits, target, used, shift, None, reference, others, factor)
+        return value.squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, log_p, peak, target_gap, others = ctx.saved_tensors
+        logits, target, used, shift, known, *by_row = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
             loss = plain.target_loss(ctx.phi, logits, target, used, shift)
             return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
-        # a class c gets factor * exp(z_c - peak), the target minus the sum of the others: nothing cancels
-        factor = (grad * descent(ctx.phi, log_p)).unsqueeze(1).div_(target_gap.exp().add_(others))
-        at_target = -factor * others
+        grad = grad.unsqueeze(1)
+        if known is not None:
+            return None, _zero_unused_((known * grad).to(logits.dtype), used), None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+        reference, others, factor = by_row
+        blocks, column, factor = _Blocks(logits, shift), target.unsqueeze(1), factor * grad
         for rows in blocks:
-            block = gradient[rows]
-            work = torch.sub(blocks.scores(rows), peak[rows], out=block if blocks.in_place else blocks.scratch(rows))
-            work.exp_().mul_(factor[rows]).scatter_(1, column[rows], at_target[rows])
-            if not blocks.in_place:
-                block.copy_(work)
+            odds, block = blocks.odds(rows, reference[rows]), gradient[rows]
+            # the target gets minus the sum of the others: nothing cancels
+            odds.scatter_(1, column[rows], others[rows])
+            if block.dtype == odds.dtype:
+                torch.mul(odds, factor[rows], out=block)
+            else:
+                block.copy_(odds.mul_(factor[rows]))
         return None, _zero_unused_(gradient, used), None, None, None
+
+
+def _log_p(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave `exp(z_c - r)` of these rows in the scratch, 0 for the target; return `r`, `log p` and the sums.
+
+    `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
+    FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
+    `1 + sum` in any case.
+    """
+    at_target = blocks.scores(rows).gather(1, index)
+    others = blocks.odds(rows, at_target).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
+    if others.max().item() < math.exp(FAR):
+        return at_target, others.log1p().neg_(), others
+    reference = torch.maximum(at_target, blocks.scores(rows).amax(dim=1, keepdim=True) - FAR)
+    others = blocks.odds(rows, reference).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
+    return reference, at_target - reference - others.log1p(), others
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -121,7 +155,7 @@ class _RowExpectation(torch.autograd.Function):
             gap = scores - peak
             others = torch.exp(gap, out=blocks.scratch(rows))
             others = others.scatter_(1, peak_class, torch.zeros_like(peak)).sum(dim=1, keepdim=True).log1p_()
-            loss = (phi.value(gap.sub_(others)) * _part(coefficient, rows)).sum(dim=1)
+            loss = (phi.value(gap.sub_(others)) * _by_row(coefficient, rows)).sum(dim=1)
             parts.append((peak, others, loss))
         peak, others, loss = _join(parts)
         ctx.phi = phi
@@ -138,15 +172,16 @@ class _RowExpectation(torch.autograd.Function):
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:
             log_p = torch.sub(blocks.scores(rows), peak[rows], out=blocks.scratch(rows)).sub_(others[rows])
-            by_class = descent(ctx.phi, log_p).mul_(_part(coefficient, rows)).mul_(column[rows])
+            p_minus_1 = log_p.expm1()
+            _, descent = ctx.phi.value_and_descent(log_p, -p_minus_1)
+            by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
             # p * sum(by_class) - by_class, without the cancellation where p is close to 1
             rest = by_class.sum(dim=1, keepdim=True) - by_class
-            p_minus_1 = log_p.expm1()
             gradient[rows] = rest.mul_(log_p.exp_()).addcmul_(by_class, p_minus_1)
         return None, _zero_unused_(gradient, used), None, None, None
 
 
-def _part(coefficient: Tensor, rows: slice) -> Tensor:
+def _by_row(coefficient: Tensor, rows: slice) -> Tensor:
     return coefficient if coefficient.dim() == 1 else coefficient[rows]
 
 
@@ -159,20 +194,19 @@ class _ElementLoss(torch.autograd.Function):
     ) -> Tensor:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         loss, slope = torch.empty(logits.shape, dtype=dtype), torch.empty(logits.shape, dtype=dtype)
-        labels = not share.is_floating_point() or torch.equal(share, share * share)
         for rows in _element_blocks(logits):
             scores, part = logits[rows].to(dtype), share[rows].to(dtype)
             if used is not None:
                 scores, part = scores.where(used[rows], 0), part.where(used[rows], 0)
-            of_one, of_zero = positive * part, negative * (1 - part)
-            if labels:  # one of the two is 0
-                loss[rows], slope[rows] = _side(phi, scores, (part + part).sub_(1), of_one.add_(of_zero))
+            if _are_labels(part):
+                of_label = torch.addcmul(negative, positive + negative, part, value=-1)  # minus it for label 1
+                _write_side(phi, torch.addcmul(scores, scores, part, value=-2), of_label, loss[rows], slope[rows])
             else:
-                one = torch.ones_like(part)
-                (loss_one, slope_one), (loss_zero, slope_zero) = (
-                    _side(phi, scores, sign, factor) for sign, factor in ((one, of_one), (-one, of_zero))
-                )
-                loss[rows], slope[rows] = loss_one + loss_zero, slope_one + slope_zero
+                other_loss, other_slope = torch.empty_like(scores), torch.empty_like(scores)
+                _write_side(phi, -scores, -positive * part, loss[rows], slope[rows])
+                _write_side(phi, scores, negative * (1 - part), other_loss, other_slope)
+                loss[rows] += other_loss
+                slope[rows] += other_slope
         if used is not None:
             loss.masked_fill_(~used, 0)
             slope.masked_fill_(~used, 0)
@@ -195,18 +229,26 @@ def _element_blocks(logits: Tensor) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _side(phi: Phi, scores: Tensor, sign: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `factor * phi(log sigmoid(sign * scores))` and its derivative."""
-    signed = scores * sign
-    log_p = logsigmoid(signed)
-    slope = descent(phi, log_p).mul_(signed.neg_().sigmoid_()).mul_(sign).mul_(factor).neg_()
-    return phi.value(log_p).mul_(factor), slope
+def _are_labels(share: Tensor) -> bool:
+    """Whether all are 0 or 1: only then is the sum of `y - y^2`, none of which is negative, 0."""
+    return torch.addcmul(share, share, share, value=-1).sum().item() == 0
+
+
+def _write_side(phi: Phi, against: Tensor, factor: Tensor, loss: Tensor, slope: Tensor) -> None:
+    """Write `|factor| * phi(log p)` and `factor * dphi/dagainst`, for `p = sigmoid(-against)`."""
+    miss = against.sigmoid()
+    surprise = against.abs().neg_().exp_().log1p_().add_(against.clamp(min=0))
+    value, descent = phi.value_and_descent(surprise.neg_(), miss)
+    torch.abs(factor, out=loss).mul_(value)
+    torch.mul(descent, miss.mul_(factor), out=slope)
 
 
 def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """See `plain.target_loss`."""
+    if not len(logits):
+        return plain.target_loss(phi, logits, target, used, shift)
     result: Tensor = _TargetLoss.apply(phi, logits, target, used, shift)
     return result
 

@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from lightning_losses.functional import _posterior
 from lightning_losses.functional._pipeline import (
+    NO_FACTORS,
     ClassFactors,
     Formula,
     Options,
@@ -146,7 +147,8 @@ class ClassificationLoss(RowwiseLoss):
 
     @property
     def _factors(self) -> ClassFactors:
-        return ClassFactors(self.weight, self.pos_weight, self.class_alpha, self.class_shift, self.class_constant)
+        factors = ClassFactors(self.weight, self.pos_weight, self.class_alpha, self.class_shift, self.class_constant)
+        return NO_FACTORS if all(factor is None for factor in factors) else factors
 
 
 class CrossEntropyLoss(ClassificationLoss):

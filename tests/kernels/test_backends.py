@@ -14,7 +14,7 @@ from lightning_losses.kernels import blocked, plain
 
 BACKENDS = [pytest.param(blocked, id="blocked")]
 PHIS = [CrossEntropy(), Focal(2.0), GeneralizedCrossEntropy(0.7)]
-# narrow blocks are transposed from 512 rows on; with 100 elements a block, most of these are cut, some unevenly
+# with 100 elements a block, most of these are cut, some unevenly
 SHAPES = [(1, 1), (7, 5), (4, 300), (600, 3), (520, 64), (9, 65), (0, 4)]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
@@ -218,7 +218,7 @@ def test_easy_rows_keep_their_digits() -> None:
 
 
 def test_saved_memory_is_linear_in_the_rows() -> None:
-    z, target = torch.randn(64, 1000, requires_grad=True), torch.randint(1000, (64,))
+    z, target = torch.randn(600, 1000, requires_grad=True), torch.randint(1000, (600,))  # several blocks
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
         kernels.target_loss(Focal(2.0), z, target)
