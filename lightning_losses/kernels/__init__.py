@@ -6,12 +6,15 @@ logit for each decision from `element_loss`; whatever makes these faster makes e
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from lightning_losses.kernels import blocked, plain
+from lightning_losses.kernels import blocked, by_rows, plain
 from lightning_losses.kernels.phi import Phi as Phi
 from lightning_losses.kernels.phi import apply as apply
 from lightning_losses.kernels.plain import log_softmax as log_softmax
@@ -48,4 +51,11 @@ def _backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
         return plain
     if type(logits) not in (Tensor, torch.nn.Parameter) or any(c is not None and c.requires_grad for c in constants):
         return plain
-    return blocked if logits.device.type == "cpu" else plain
+    return blocked if logits.device.type == "cpu" else _of_accelerators(logits.device.type)
+
+
+@functools.cache
+def _of_accelerators(device: str) -> ModuleType:
+    """Triton takes long to import, so that waits for the first logits on a GPU."""
+    has_kernels = device == "cuda" and importlib.util.find_spec("triton") is not None
+    return importlib.import_module("lightning_losses.kernels.on_cuda") if has_kernels else by_rows

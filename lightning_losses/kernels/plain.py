@@ -56,6 +56,12 @@ def _scores(logits: Tensor, used: Tensor | None, shift: Tensor | None) -> Tensor
     return scores if used is None else scores.where(used.unsqueeze(1), 0)
 
 
+def log_likelihood(logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """Return `log p` of the target class of each row, and 0 for a row that is left out; see `target_loss`."""
+    log_p = log_softmax(_scores(logits, used, shift)).gather(1, target.unsqueeze(1)).squeeze(1)
+    return log_p if used is None else log_p.where(used, 0)
+
+
 def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
@@ -72,8 +78,7 @@ def target_loss(
     Returns:
         `(N,)`, in float32 for half inputs.
     """
-    loss = apply(phi, log_softmax(_scores(logits, used, shift)).gather(1, target.unsqueeze(1)).squeeze(1))
-    return loss if used is None else loss.where(used, 0)
+    return apply(phi, log_likelihood(logits, target, used, shift))
 
 
 def row_expectation(

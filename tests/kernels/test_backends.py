@@ -10,12 +10,26 @@ from torch import Tensor
 
 from lightning_losses import kernels
 from lightning_losses.functional.classification import CrossEntropy, Focal, GeneralizedCrossEntropy
-from lightning_losses.kernels import blocked, plain
+from lightning_losses.kernels import blocked, by_rows, plain
 
-BACKENDS = [pytest.param(blocked, id="blocked")]
+try:
+    from lightning_losses.kernels import on_cuda
+except ModuleNotFoundError:
+    on_cuda = None
+
+BACKENDS = [pytest.param(module, id=module.__name__.rpartition(".")[2]) for module in (blocked, by_rows)]
+ON_CUDA = pytest.param(
+    on_cuda,
+    id="on_cuda",
+    marks=[
+        pytest.mark.skipif(on_cuda is None, reason="needs triton, whose interpreter runs the kernels"),
+        pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # the interpreter's arithmetic outside the matrix
+    ],
+)
 PHIS = [CrossEntropy(), Focal(2.0), GeneralizedCrossEntropy(0.7)]
 # with 100 elements a block, most of these are cut, some unevenly
 SHAPES = [(1, 1), (7, 5), (4, 300), (600, 3), (520, 64), (9, 65), (0, 4)]
+ROWS_ON_CUDA = 40  # of that many at most, for the interpreter is slow
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
@@ -24,6 +38,9 @@ def _block_size(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(blocked, "BLOCK", request.param)
         monkeypatch.setattr(blocked, "ELEMENTS", request.param)
+        monkeypatch.setattr(by_rows, "BLOCK", request.param)
+        if on_cuda is not None:
+            monkeypatch.setattr(on_cuda, "TILE", 64)
 
 
 def logits_of(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -49,11 +66,13 @@ def pair(z: Tensor) -> tuple[Tensor, Tensor]:
     return z.requires_grad_(), z.detach().double().requires_grad_()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("phi", PHIS, ids=str)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("phi", [*PHIS, Focal(0.5)], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_target_loss(backend: ModuleType, phi: kernels.Phi, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    if backend is on_cuda:
+        shape = min(shape[0], ROWS_ON_CUDA), shape[1]
     z, reference = pair(logits_of(shape, dtype))
     target = torch.randint(shape[1], shape[:1])
     target[1::3] = 0
@@ -109,7 +128,7 @@ def test_element_loss(
     compare(fast, exact, z, reference, TOLERANCE[dtype], atol=TOLERANCE[dtype] if labels == "soft" else 0)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_rows_left_out_may_hold_anything(backend: ModuleType, shape: tuple[int, int], dtype: torch.dtype) -> None:
@@ -135,7 +154,7 @@ def test_rows_left_out_may_hold_anything(backend: ModuleType, shape: tuple[int, 
         assert slope[used].any()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 def test_shift_is_added(backend: ModuleType, shape: tuple[int, int]) -> None:
     z, shift, phi = logits_of(shape, torch.float64), torch.randn(shape[1], dtype=torch.float64), Focal(2.0)
@@ -149,7 +168,7 @@ def test_shift_is_added(backend: ModuleType, shape: tuple[int, int]) -> None:
         torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 def test_strides(backend: ModuleType, shape: tuple[int, int]) -> None:
     z, target, phi = logits_of(shape, torch.float32), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
@@ -162,7 +181,7 @@ def test_strides(backend: ModuleType, shape: tuple[int, int]) -> None:
         torch.testing.assert_close(value, expected if strided.stride(0) else expected[:1].expand(len(z)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (520, 3)], ids=str)
 def test_second_derivative(backend: ModuleType, shape: tuple[int, int]) -> None:
     z, target, phi = logits_of(shape, torch.float64), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
@@ -180,12 +199,18 @@ def test_second_derivative(backend: ModuleType, shape: tuple[int, int]) -> None:
         torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 def test_backward_twice(backend: ModuleType) -> None:
     z, target = logits_of((600, 3), torch.float32).requires_grad_(), torch.zeros(600, dtype=torch.long)
     loss = backend.target_loss(Focal(2.0), z, target).sum()
     first = torch.autograd.grad(loss, z, retain_graph=True)
     assert torch.equal(*first, *torch.autograd.grad(loss, z))
+
+
+@pytest.mark.skipif(on_cuda is None, reason="needs triton")
+def test_gpus_get_the_kernels() -> None:
+    assert kernels._of_accelerators("cuda") is on_cuda
+    assert kernels._of_accelerators("xpu") is by_rows
 
 
 def test_transforms() -> None:
@@ -207,19 +232,49 @@ def test_forward_mode_is_refused() -> None:
         kernels.target_loss(Focal(2.0), torch.autograd.forward_ad.make_dual(z, torch.ones_like(z)), target)
 
 
-def test_easy_rows_keep_their_digits() -> None:
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+def test_easy_rows_keep_their_digits(backend: ModuleType) -> None:
     # 1 - p = 3 exp(-30) / (1 + 3 exp(-30)): lost in float32 by any formula that subtracts from 1
     z = torch.tensor([[1030.0, 1000.0, 1000.0, 1000.0]], requires_grad=True)
-    loss = kernels.target_loss(CrossEntropy(), z, torch.tensor([0]))
+    loss = backend.target_loss(CrossEntropy(), z, torch.tensor([0]))
     loss.sum().backward()
     miss = torch.tensor(-30.0, dtype=torch.float64).exp().item()
     torch.testing.assert_close(loss.item(), 3 * miss, rtol=1e-6, atol=0)
     torch.testing.assert_close(z.grad, torch.tensor([[-3 * miss, miss, miss, miss]]), rtol=1e-6, atol=0)
 
 
-def test_saved_memory_is_linear_in_the_rows() -> None:
-    z, target = torch.randn(600, 1000, requires_grad=True), torch.randint(1000, (600,))  # several blocks
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("phi", [*PHIS, Focal(0.5)], ids=str)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_extremes(backend: ModuleType, phi: kernels.Phi, offset: float) -> None:
+    z = (torch.tensor([[0.0, 20.0, -20.0], [1e4, -1e4, 0.0], [0.0, 0.0, 0.0]]).repeat(3, 1) + offset).requires_grad_()
+    target = torch.arange(3).repeat_interleave(3)
+    loss = backend.target_loss(phi, z, target)
+    (slope,) = torch.autograd.grad(loss.sum(), z)
+    reference = z.detach().double().requires_grad_()
+    exact = plain.target_loss(phi, reference, target)
+    (exact_slope,) = torch.autograd.grad(exact.sum(), reference)
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=1e-30)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("backend", [blocked, ON_CUDA])
+def test_classes_of_minus_infinity(backend: ModuleType) -> None:
+    # masked classes, a whole tile of them before the first other one
+    z = torch.full((2, 70), -torch.inf).index_fill_(1, torch.tensor([66, 69]), 1.0).requires_grad_()
+    loss = backend.target_loss(CrossEntropy(), z, torch.tensor([66, 69]))
+    loss.sum().backward()
+    torch.testing.assert_close(loss, torch.full((2,), 2.0).log())
+    expected = torch.zeros(2, 70)
+    expected[:, 66], expected[:, 69] = torch.tensor([-0.5, 0.5]), torch.tensor([0.5, -0.5])
+    torch.testing.assert_close(z.grad, expected)
+
+
+@pytest.mark.parametrize("backend", [blocked, by_rows, ON_CUDA])
+def test_saved_memory_is_linear_in_the_rows(backend: ModuleType) -> None:
+    rows = ROWS_ON_CUDA if backend is on_cuda else 600  # several blocks
+    z, target = torch.randn(rows, 1000, requires_grad=True), torch.randint(1000, (rows,))
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
-        kernels.target_loss(Focal(2.0), z, target)
+        backend.target_loss(Focal(2.0), z, target)
     assert sum(kept) <= z.numel() + 10 * len(z)
