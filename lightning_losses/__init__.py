@@ -4,6 +4,7 @@ from lightning_losses import constraints as constraints
 from lightning_losses import functional as functional
 from lightning_losses import regularizers as regularizers
 from lightning_losses import testing as testing
+from lightning_losses._target_checks import check_targets as check_targets
 from lightning_losses.config import compose as compose
 from lightning_losses.functional import class_weights as class_weights
 from lightning_losses.losses import SUPPORT as SUPPORT

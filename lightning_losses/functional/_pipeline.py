@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
+from lightning_losses import _target_checks
 from lightning_losses._validation import choice, finite_non_negative, in_interval, unknown_arguments
 from lightning_losses.functional import class_weights
 from lightning_losses.functional._mean import ratio
@@ -350,9 +351,12 @@ def along_classes(name: str, factor: Tensor | None, scores: Tensor) -> Tensor:
 
 
 def check_values(argument: str, values: Tensor, bad: Tensor, allowed: str) -> None:
-    """Raise a ValueError that shows the first bad value, where looking neither stalls a device nor breaks a graph."""
-    if may_look(bad) and bool(bad.any()):
-        raise ValueError(f"{argument} must hold {allowed}, got {values[bad].flatten()[0].item()!r}")
+    """Raise a ValueError that shows the first bad value, or keep one on its device where looking would stall it."""
+    if may_look(bad):
+        if bool(bad.any()):
+            raise _target_checks.error(argument, allowed, values[bad].flatten()[0].item())
+    elif not _is_traced():
+        _target_checks.record(argument, allowed, values, bad)
 
 
 def warn_if_probabilities(settings: Settings, input: Tensor) -> None:
@@ -369,10 +373,12 @@ def warn_if_probabilities(settings: Settings, input: Tensor) -> None:
 
 
 def may_look(tensor: Tensor) -> bool:
-    """Return whether a value can be read for free: not on an accelerator, while compiling or in `torch.func`."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    return tensor.device.type == "cpu"
+    """Return whether a value can be read: not while compiling or in `torch.func`; see `check_targets` for the rest."""
+    return not _is_traced() and not _target_checks.is_deferred(tensor.device)
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def expected_rows(
@@ -447,10 +453,11 @@ def _hard_target(
 def _soft_target(settings: Settings, target: Tensor) -> _Target:
     share, _ = _as_matrix(target)
     used = ~(share == settings.ignore_index).all(dim=1)
-    share = share.where(used.unsqueeze(1), 0)
-    bad = ~((share >= 0) & (share <= 1))
+    bad = used.unsqueeze(1) & ~((share >= 0) & (share <= 1))
     check_values("target", share, bad, "probabilities in [0, 1]")
-    return _Target(share, used, bad.any(dim=1))
+    bad = bad.any(dim=1)
+    used = used & ~bad
+    return _Target(share.where(used.unsqueeze(1), 0), used, bad)
 
 
 def _smooth(settings: Settings, share: Tensor) -> Tensor:
@@ -551,10 +558,10 @@ def _element_target(settings: Settings, target: Tensor) -> _Target:
         if low >= 0 and high <= 1 and not low <= settings.ignore_index <= high:
             return _Target(target, None, None)
     ignored = target == settings.ignore_index
-    share = target.where(~ignored, 0)
-    bad = ~((share >= 0) & (share <= 1))
-    check_values("target", share, bad, f"values in [0, 1] or ignore_index={settings.ignore_index}")
-    return _Target(share, ~ignored, bad)
+    bad = ~ignored & ~((target >= 0) & (target <= 1))
+    check_values("target", target, bad, f"values in [0, 1] or ignore_index={settings.ignore_index}")
+    used = ~ignored & ~bad
+    return _Target(target.where(used, 0), used, bad)
 
 
 class _ElementFactors(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_losses import _target_checks
 from lightning_losses._validation import choice
 from lightning_losses.decide import Decider
 from lightning_losses.epoch_means import EpochMeans
@@ -291,6 +292,7 @@ class LossMixin(HasObjective):
     def _ll_log_step(self, terms: Terms) -> None:
         values = {"loss": terms.loss, "objective": terms.total}
         if self._ll_is_recorded():  # logging costs more than computing: each step that is recorded has all terms
+            _target_checks.report()  # logging waits for the device anyway
             values |= {name: part.mean for name, part in terms.named.items()}
         self.log_dict({f"{self._ll_name('train', name)}_step": value.detach() for name, value in values.items()})
 
@@ -321,6 +323,7 @@ class LossMixin(HasObjective):
         self._ll_skipped_before = self._ll_skipped_steps
 
     def _ll_finish(self, stage: str) -> None:
+        _target_checks.report()
         ranks = TrainerRanks(self.trainer)
         loaders = max(self._ll_means[stage], default=0) + 1
         if ranks.count > 1:

@@ -1,0 +1,83 @@
+"""When bad values are reported: at once where looking is free, later where it would make an accelerator wait."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from lightning_losses._validation import choice
+
+_when = "deferred"
+_flags: dict[tuple[str, str, torch.device], Tensor] = {}
+
+
+class check_targets:  # noqa: N801  # a switch in the style of torch.autograd.set_detect_anomaly
+    """Set when bad targets and sample weights on an accelerator are reported; a function and a context manager.
+
+    On the CPU the call that gets them raises. An accelerator would have to wait for each check, so there a row with a
+    bad target becomes NaN, its gradient is 0, and the value is reported when the mixin next logs. `"sync"` raises at
+    the call there too, to find the batch. Neither applies in compiled code and inside `torch.func`: NaN alone.
+
+    Args:
+        when: `"deferred"` (the default of the process) or `"sync"`.
+
+    Raises:
+        ValueError: `when` is neither.
+
+    Example:
+        >>> with check_targets("sync"):
+        ...     pass  # the steps to examine
+    """
+
+    def __init__(self, when: str) -> None:
+        global _when  # noqa: PLW0603
+        self._before = _when
+        _when = choice("when", when, ("deferred", "sync"))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _when  # noqa: PLW0603
+        _when = self._before
+
+
+def is_accelerator(device: torch.device) -> bool:
+    """Return whether reading a value from this device makes the program wait for it."""
+    return device.type != "cpu"
+
+
+def is_deferred(device: torch.device) -> bool:
+    """Return whether values on this device are looked at later."""
+    return _when == "deferred" and is_accelerator(device)
+
+
+def error(argument: str, allowed: str, value: float) -> ValueError:
+    """Return what is raised for a bad value."""
+    return ValueError(f"{argument} must hold {allowed}, got {value!r}")
+
+
+@torch.no_grad()
+def record(argument: str, allowed: str, values: Tensor, bad: Tensor) -> None:
+    """Keep one of the bad values, if there are any, on their device; nothing waits."""
+    if not values.numel() or type(bad) is not Tensor or bad.device.type == "meta":
+        return
+    worst = values.float().clamp_min(torch.finfo(torch.float32).min).where(bad, -torch.inf).amax()
+    flag = _flags.setdefault((argument, allowed, bad.device), torch.full_like(worst, -torch.inf))
+    torch.maximum(flag, worst, out=flag)
+
+
+def report() -> None:
+    """Raise a ValueError if a bad value was kept, and forget it; waits for the devices that were checked."""
+    for (argument, allowed, _), flag in _flags.items():
+        value = flag.item()
+        if value != -torch.inf:
+            _flags.clear()
+            raise ValueError(
+                f"{error(argument, allowed, value)} in a step since values were last logged; "
+                'll.check_targets("sync") stops at the step itself'
+            )
