@@ -254,8 +254,12 @@ def in_turns(items: Sequence[pytest.Item], tests: dict[str, Test]) -> list[pytes
 def verdicts(last: dict[str, Any], mutants: Sequence[Mutant]) -> dict[Mutant, str | None]:
     """Return what the last run found for the functions that are still what they were, None for survivors."""
     survivors = {*last.get("survivors", ()), *itertools.chain(*last.get("equivalent", {}).values())}
-    same = [mutant for mutant in mutants if last.get("functions", {}).get(mutant.place) == mutant.digest]
-    return {mutant: None if str(mutant) in survivors else "the last run" for mutant in same}
+    tried = [
+        mutant
+        for mutant in mutants
+        if last.get("functions", {}).get(mutant.place) == mutant.digest and str(mutant) not in last["not tried"]
+    ]
+    return {mutant: None if str(mutant) in survivors else "the last run" for mutant in tried}
 
 
 class Mutation:
@@ -308,7 +312,6 @@ class Mutation:
         survived = Counter(mutant.file for mutant in survivors)
         names = sorted(map(str, survivors))
         reasons = {why: [name for name in names if name in some] for why, some in self.equivalent.items()}
-        unknown = {mutant.place for mutant in self.mutants if mutant not in self.killers}
         return {
             "mutmut": version("mutmut"),
             "torch": version("torch"),
@@ -324,7 +327,8 @@ class Mutation:
             "killed": sum(killed.values()) / max(len(self.killers), 1),
             "equivalent": {reason: some for reason, some in reasons.items() if some},
             "survivors": [name for name in names if name not in self.explained],
-            "functions": dict(sorted((m.place, m.digest) for m in self.mutants if m.place not in unknown)),
+            "not tried": sorted(str(mutant) for mutant in self.mutants if mutant not in self.killers),
+            "functions": dict(sorted((mutant.place, mutant.digest) for mutant in self.mutants)),
         }
 
     def stale(self) -> list[str]:

@@ -159,10 +159,9 @@ Formula: TypeAlias = Phi | Extra
 
 def check_support(owner: str, formula: Formula, options: Mapping[str, Any]) -> None:
     """Raise a ValueError with the reason if `options` hold a task or an option that the loss refuses."""
-    unsupported: Mapping[str, str] = getattr(formula, "unsupported", {})
     for name in (options.get("task", ""), *options):
-        if name in unsupported and options.get(name, True) != getattr(Settings, name, None):
-            raise ValueError(f"{owner} does not take {name}: {unsupported[name]}")
+        if name in formula.unsupported and options.get(name, True) != getattr(Settings, name, None):
+            raise ValueError(f"{owner} does not take {name}: {formula.unsupported[name]}")
 
 
 def class_factors(

@@ -44,7 +44,7 @@ LOGITS_ONLY = {"from_logits": "it is defined on logits"}
 
 def _constant(argument: str, factors: ClassFactors, shape: tuple[int, ...]) -> Tensor:
     """Return what the loss knows of the classes, or raise a ValueError if it is for another number of them."""
-    constant = cast("Tensor", factors.constant)  # who makes the loss gives one
+    constant = cast(Tensor, factors.constant)  # who makes the loss gives one
     if constant.shape != shape:
         raise ValueError(
             f"{argument} must have shape {tuple(shape)} for input of {shape[0]} classes, got {tuple(constant.shape)}"

@@ -247,6 +247,14 @@ def ghm(z: np.ndarray, y: np.ndarray, bins: int = 10) -> np.ndarray:
     return weight / used * -(y * np.log(p) + (1 - y) * np.log1p(-p))
 
 
+def test_ghm_counts_half_inputs_in_float32() -> None:
+    # sigmoid(-0.001) is 0.49975, in bfloat16 0.5, which is in the next bin
+    z, y = torch.full((3,), -0.001, dtype=torch.bfloat16), torch.zeros(3)
+    loss = ll.GHMLoss(bins=2, momentum=0.5)
+    loss(z, y)
+    assert loss.class_constant.tolist() == [3.0, 0.0]
+
+
 def test_ghm_of_probabilities_and_of_what_is_certain() -> None:
     z, y = Z[:3].flatten(), torch.tensor([0, 1, 1, 0, -100, 1, 0, 0, 1])
     torch.testing.assert_close(ll.GHMLoss(from_logits=False)(z.sigmoid(), y), ll.GHMLoss()(z, y))

@@ -99,3 +99,13 @@ def test_half_weights_keep_their_dtype_and_get_norms_of_float32():
 def test_non_neg():
     weight = torch.tensor([[1.0, -2.0], [-0.0, 0.5]])
     assert torch.equal(P.non_neg_projection(weight), torch.tensor([[1.0, 0.0], [0.0, 0.5]]))
+
+
+@pytest.mark.parametrize("dim", [2, -3, (0, 2)])
+def test_dimensions_that_a_weight_lacks_are_refused(dim):
+    with pytest.raises(ValueError, match=r"dim .*\(2, 3\)"):
+        P.unit_norms(torch.ones(2, 3), dim)
+
+
+def test_norms_of_half_vectors_are_float32():
+    assert P.unit_norms(torch.ones(3, dtype=torch.bfloat16)).dtype == torch.float32

@@ -100,6 +100,8 @@ def test_module_is_a_loss() -> None:
     total, weight = layer.sum_and_weight(h, y)
     torch.testing.assert_close(layer(h, y), total / weight)
     torch.testing.assert_close(layer(h, y), ll.FocalLoss(gamma=1.0)(layer.logits(h), y))
+    each = LinearLoss({"name": "focal", "gamma": 1.0, "reduction": "none"}, in_features=4, num_classes=5)
+    assert each(h.reshape(2, 4, 4), y.reshape(2, 4)).shape == (2, 4)
     prediction = layer.predict(h.reshape(2, 4, 4))
     assert prediction.decision.shape == (2, 4)
     torch.testing.assert_close(prediction.probabilities.sum(-1), torch.ones(2, 4))

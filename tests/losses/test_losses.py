@@ -205,6 +205,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("ce", {"pos_weight": 2.0}, ValueError, "pos_weight .*multiclass"),
     ("bce", {"weight": [1.0, 2.0, 3.0]}, ValueError, "weight .*3"),
     ("bce", {"pos_weight": [1.0, 2.0]}, ValueError, "pos_weight .*2"),
+    ("mse", {"reducton": "sum"}, TypeError, "loss.* has no argument 'reducton'"),
     ("bce", {"pos_weight": -1.0}, ValueError, r"pos_weight .*-1\.0"),
     *((name, {"reduction": "men"}, ValueError, "reduction .*'men'") for name in ("cosine_similarity", "kl_div", "mse")),
     ("logit_adjusted", {}, TypeError, "prior"),
@@ -290,6 +291,9 @@ def test_wrong_length_is_refused(task: str, argument: str, name: str, lengths: t
         loss = ll.get_loss(name, task=task, **{argument: [0.5] * length})
         with pytest.raises(ValueError, match=rf"\b{argument} .*4.*{length}"):
             loss(z, y)
+        if task == "multilabel":
+            with pytest.raises(ValueError, match=rf"\b{argument} .*1.*{length}"):
+                loss(z[0, 0], y[0, 0])
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------

@@ -100,6 +100,12 @@ def test_other_base_rates_keep_the_dtype(dtype: torch.dtype) -> None:
     assert posterior.dtype == torch.promote_types(dtype, torch.float32)
 
 
+def test_other_base_rates_of_one_row() -> None:
+    given = {"prior": [0.2, 0.3, 0.5], "train_prior": [0.6, 0.3, 0.1]}
+    expected = ll.CrossEntropyLoss().posterior(TRUTH.log(), **given)[0]
+    torch.testing.assert_close(ll.CrossEntropyLoss().posterior(TRUTH[0].log(), **given), expected)
+
+
 def test_base_rates_are_checked() -> None:
     loss = ll.CrossEntropyLoss()
     with pytest.raises(ValueError, match="train_prior"):
