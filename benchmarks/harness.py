@@ -6,10 +6,10 @@ layout and scheduling differ between processes, so the figure is the median of t
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,7 +26,8 @@ Run = Callable[[], object]
 
 
 def seconds_of(run: Run, repeats: int) -> float:
-    """Return the mean seconds of a run."""
+    """Return the mean seconds of a run, after one that finds memory as its own last run left it."""
+    run()
     start = time.perf_counter()
     for _ in range(repeats):
         run()
@@ -35,7 +36,6 @@ def seconds_of(run: Run, repeats: int) -> float:
 
 def repeats_for(run: Run, least_seconds: float = 0.02) -> int:
     """Return how often to repeat a run so that the clock's resolution and its own overhead do not matter."""
-    run()
     return max(1, int(least_seconds / max(seconds_of(run, 1), 1e-6)))
 
 
@@ -53,10 +53,17 @@ def ratios(runs: Mapping[str, Run], base: str, rounds: int) -> dict[str, float]:
 
 
 def peak_bytes(run: Run) -> int:
-    """Return by how much a run raises this process's peak memory; call it once in a fresh process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return how much memory a run needs at its peak beyond what the process holds before it (on Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not serve the run unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status_bytes("VmRSS")
     run()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(lines[field].split()[0])
 
 
 def in_process(script: str, *arguments: str, threads: int) -> Any:
@@ -96,6 +103,12 @@ def table(rows: Mapping[str, Mapping[str, float]], corner: str) -> str:
         cells = ["" if column not in row else f"{row[column]:.3g}" for column in columns]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
+
+
+def earlier(name: str) -> dict[str, dict[str, float]]:
+    """Return the rows of `results/<name>.json`, none if there is no such file."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["results"] if path.exists() else {}
 
 
 def write(name: str, question: str, threads: int, rows: Mapping[str, Mapping[str, float]], corner: str) -> None:

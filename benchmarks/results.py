@@ -17,6 +17,7 @@ PAGE = Path(__file__).parent / "RESULTS.md"
 ORDER = (
     "speed",
     "speed_binary",
+    "blocks",
     "linear_loss",
     "peers",
     "growth",

@@ -31,9 +31,13 @@ def sigmoid_focal_loss(z: Tensor, y: Tensor, alpha: float = 0.25, gamma: float =
     return ((alpha * y + (1 - alpha) * (1 - y)) * loss).mean()
 
 
-def one_process(rounds: int) -> dict[str, float]:
+def batch() -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    z, y = torch.randn(ELEMENTS, requires_grad=True), torch.randint(2, (ELEMENTS,)).float()
+    return torch.randn(ELEMENTS, requires_grad=True), torch.randint(2, (ELEMENTS,)).float()
+
+
+def one_process(rounds: int) -> dict[str, float]:
+    z, y = batch()
 
     def step(loss) -> None:
         loss(z, y).backward()

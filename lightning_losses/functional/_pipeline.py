@@ -437,7 +437,8 @@ def _hard_target(
     classes = matrix.shape[1]
     target = target.reshape(-1).long()
     if target.numel() and may_look(target):
-        low, high = (end.item() for end in target.aminmax())
+        ends = target.aminmax()
+        low, high = ends.min.item(), ends.max.item()
         if low >= 0 and high < classes and not low <= settings.ignore_index <= high:
             return _Target(target, None, None)
     ignored = target == settings.ignore_index

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # Numbers of a block: it, its gradient and its signs fit a core's cache, so that memory is read once.
-_BLOCK = 2**17
+_BLOCK = 2**18
 
 
 def l1_penalty(weight: Tensor) -> Tensor:

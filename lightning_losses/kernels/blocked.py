@@ -20,6 +20,7 @@ from lightning_losses.kernels.phi import Phi
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
 FAR = 36.0  # e^-36 is lost beside 1 even in float64
+FAR_ODDS = math.exp(FAR)
 
 
 class _Blocks:
@@ -51,18 +52,20 @@ class _Blocks:
 
     def scratch(self, rows: slice) -> Tensor:
         """Return working memory for these rows."""
-        return _part(self._buffer, slice(0, rows.stop - rows.start))
+        return self._buffer[: rows.stop - rows.start]
 
-    def scores(self, rows: slice) -> Tensor:
-        """Return the shifted logits of these rows, until the scratch is written."""
+    def scores(self, rows: slice, out: Tensor | None) -> Tensor:
+        """Return the shifted logits of these rows: the logits' own memory if that serves, otherwise `out` or new."""
         block = _part(self.logits, rows)
         if self.shift is not None:
-            return self.scratch(rows).copy_(block).add_(self.shift)
-        return block if block.dtype == self.dtype else self.scratch(rows).copy_(block)
+            return torch.add(block, self.shift, out=out)
+        if block.dtype == self.dtype:
+            return block
+        return block.to(self.dtype) if out is None else out.copy_(block)
 
-    def odds(self, rows: slice, reference: Tensor) -> Tensor:
-        """Return `exp(score - reference)` of these rows, in the scratch."""
-        return torch.sub(self.scores(rows), reference, out=self.scratch(rows)).exp_()
+    def odds(self, rows: slice, reference: Tensor, out: Tensor | None) -> Tensor:
+        """Return `exp(score - reference)` of these rows, in `out` or new."""
+        return torch.sub(self.scores(rows, out), reference, out=out).exp_()
 
 
 def _part(tensor: Tensor, rows: slice) -> Tensor:
@@ -75,7 +78,7 @@ def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
     return gradient if used is None else gradient.index_fill_(0, (~used).nonzero().squeeze(1), 0)
 
 
-def _join(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+def _join(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Return each number of all rows, from the numbers of each block."""
     return list(parts[0]) if len(parts) == 1 else [torch.cat(numbers) for numbers in zip(*parts, strict=True)]
 
@@ -88,7 +91,8 @@ class _TargetLoss(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
-        reference, log_p, others = _join([_log_p(blocks, rows, _part(column, rows)) for rows in blocks])
+        parts = [_log_p(blocks, rows, _part(column, rows)) for rows in blocks]
+        reference, log_p, others = _join([numbers for _, *numbers in parts])
         if used is not None:
             log_p, others = log_p.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
         if not ctx.needs_input_grad[1]:
@@ -98,7 +102,7 @@ class _TargetLoss(torch.autograd.Function):
         factor, others = descent / everything, -others
         ctx.phi = phi
         if blocks.is_one:
-            gradient = blocks.scratch(slice(0, blocks.rows)).scatter_(1, column, others).mul_(factor)
+            gradient = parts[0][0].scatter_(1, column, others).mul_(factor)
             ctx.save_for_backward(logits, target, used, shift, gradient)
         else:
             ctx.save_for_backward(logits, target, used, shift, None, reference, others, factor)
@@ -112,35 +116,38 @@ class _TargetLoss(torch.autograd.Function):
             return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
         grad = grad.unsqueeze(1)
         if known is not None:
-            return None, _zero_unused_((known * grad).to(logits.dtype), used), None, None, None
+            gradient = known * grad if known.dtype == logits.dtype else (known * grad).to(logits.dtype)
+            return None, _zero_unused_(gradient, used), None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         reference, others, factor = by_row
         blocks, column, factor = _Blocks(logits, shift), target.unsqueeze(1), factor * grad
         for rows in blocks:
-            odds, block = blocks.odds(rows, reference[rows]), gradient[rows]
+            block = gradient[rows]
+            odds = blocks.odds(rows, reference[rows], block if block.dtype == blocks.dtype else blocks.scratch(rows))
             # the target gets minus the sum of the others: nothing cancels
-            odds.scatter_(1, column[rows], others[rows])
-            if block.dtype == odds.dtype:
-                torch.mul(odds, factor[rows], out=block)
-            else:
-                block.copy_(odds.mul_(factor[rows]))
+            odds.scatter_(1, column[rows], others[rows]).mul_(factor[rows])
+            if odds is not block:
+                block.copy_(odds)
         return None, _zero_unused_(gradient, used), None, None, None
 
 
-def _log_p(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Leave `exp(z_c - r)` of these rows in the scratch, 0 for the target; return `r`, `log p` and the sums.
+def _log_p(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return `exp(z_c - r)` of these rows, 0 for the target, then for each row `r`, `log p` and the sum of the former.
 
     `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
     FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
     `1 + sum` in any case.
     """
-    at_target = blocks.scores(rows).gather(1, index)
-    others = blocks.odds(rows, at_target).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
-    if others.max().item() < math.exp(FAR):
-        return at_target, others.log1p().neg_(), others
-    reference = torch.maximum(at_target, blocks.scores(rows).amax(dim=1, keepdim=True) - FAR)
-    others = blocks.odds(rows, reference).scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
-    return reference, at_target - reference - others.log1p(), others
+    out = None if blocks.is_one else blocks.scratch(rows)
+    at_target = blocks.scores(rows, out).gather(1, index)
+    odds = blocks.odds(rows, at_target, out).scatter_(1, index, 0.0)
+    others = odds.sum(dim=1, keepdim=True)
+    if others.max().item() < FAR_ODDS:
+        return odds, at_target, others.log1p().neg_(), others
+    reference = torch.maximum(at_target, blocks.scores(rows, out).amax(dim=1, keepdim=True) - FAR)
+    odds = blocks.odds(rows, reference, out).scatter_(1, index, 0.0)
+    others = odds.sum(dim=1, keepdim=True)
+    return odds, reference, at_target - reference - others.log1p(), others
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -150,7 +157,7 @@ class _RowExpectation(torch.autograd.Function):
     ) -> Tensor:
         blocks, parts = _Blocks(logits, shift), []
         for rows in blocks:
-            scores = blocks.scores(rows)
+            scores = blocks.scores(rows, blocks.scratch(rows))
             peak, peak_class = scores.max(dim=1, keepdim=True)
             gap = scores - peak
             others = torch.exp(gap, out=blocks.scratch(rows))
@@ -171,7 +178,9 @@ class _RowExpectation(torch.autograd.Function):
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:
-            log_p = torch.sub(blocks.scores(rows), peak[rows], out=blocks.scratch(rows)).sub_(others[rows])
+            log_p = torch.sub(blocks.scores(rows, blocks.scratch(rows)), peak[rows], out=blocks.scratch(rows)).sub_(
+                others[rows]
+            )
             p_minus_1 = log_p.expm1()
             _, descent = ctx.phi.value_and_descent(log_p, -p_minus_1)
             by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
