@@ -372,11 +372,8 @@ def test_dtype_of_the_loss_is_that_of_the_input_but_half(name: str, dtype: torch
     for task in tasks(name):
         z, y = batch(task, soft=name == "kl_div", dtype=dtype)
         loss, expected = make(name, task).to(dtype), torch.promote_types(dtype, torch.float32)
-        if y.is_floating_point():
-            other = y.double()
-        else:
-            other = F.one_hot(y, 4) if (name, task) in CLASSIFICATION else y.int()
-        for target in (y, other):
+        labels = (name, task) in CLASSIFICATION and not y.is_floating_point()
+        for target in (y, F.one_hot(y, 4) if labels else y.double() if y.is_floating_point() else y.int()):
             for sample_weight in (None, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.int64)):
                 values = loss(z, target, sample_weight), *loss.sum_and_weight(z, target, sample_weight)
                 assert {value.dtype for value in values} == {expected}
