@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from lightning_losses import _target_checks
 from lightning_losses._mapping import plain
 from lightning_losses.after_step import follow_steps
 from lightning_losses.constraints import Constraint
@@ -208,6 +209,7 @@ class HasObjective(Ordered):
             )
         if not not_finite:
             return True
+        _target_checks.report()  # a bad target makes the loss NaN, and says more
         text = self._ll_non_finite.describe(self.current_epoch)
         if not self._ll_skips:
             raise FloatingPointError(f"{text}. Lower the learning rate or look at the batch; non_finite='skip' goes on")

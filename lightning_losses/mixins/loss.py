@@ -108,11 +108,7 @@ class LossMixin(HasObjective):
         Raises:
             TypeError: The batch has another form.
         """
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise TypeError(
-                f"{type(self).__name__}.supervised_step must be overridden: the batch is not (x, target) or "
-                f"(x, target, sample_weight) but a {type(batch).__name__}"
-            )
+        self._ll_check_batch(batch, "supervised_step must be overridden")
         return Supervised(self(batch[0]), *batch[1:])
 
     def batch_labels(self, batch: Any) -> Tensor:
@@ -127,13 +123,16 @@ class LossMixin(HasObjective):
         Raises:
             TypeError: The batch has another form.
         """
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise TypeError(
-                f"{type(self).__name__}.batch_labels must be overridden to count labels: the batch is not (x, target) "
-                f"or (x, target, sample_weight) but a {type(batch).__name__}"
-            )
+        self._ll_check_batch(batch, "batch_labels must be overridden to count labels")
         labels: Tensor = batch[1]
         return labels
+
+    def _ll_check_batch(self, batch: Any, advice: str) -> None:
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise TypeError(
+                f"{type(self).__name__}.{advice}: the batch is not (x, target) or (x, target, sample_weight) but a "
+                f"{type(batch).__name__}"
+            )
 
     def setup(self, stage: str) -> None:
         """Count the labels of the training loader if the loss depends on them."""
