@@ -178,9 +178,8 @@ class _RowExpectation(torch.autograd.Function):
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:
-            log_p = torch.sub(blocks.scores(rows, blocks.scratch(rows)), peak[rows], out=blocks.scratch(rows)).sub_(
-                others[rows]
-            )
+            work = blocks.scratch(rows)
+            log_p = torch.sub(blocks.scores(rows, work), peak[rows], out=work).sub_(others[rows])
             p_minus_1 = log_p.expm1()
             _, descent = ctx.phi.value_and_descent(log_p, -p_minus_1)
             by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
