@@ -19,7 +19,7 @@ from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
-FAR = 36.0  # e^-36 is lost beside 1 even in float64
+FAR = 40.0  # e^-40 is lost beside 1 even in float64
 FAR_ODDS = math.exp(FAR)
 
 

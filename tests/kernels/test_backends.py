@@ -243,6 +243,22 @@ def test_easy_rows_keep_their_digits(backend: ModuleType) -> None:
     torch.testing.assert_close(z.grad, torch.tensor([[-3 * miss, miss, miss, miss]]), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gap", [30.0, 39.9, 40.1, 80.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_another_class_far_ahead(backend: ModuleType, gap: float, dtype: torch.dtype) -> None:
+    # beside an easy row, whose digits must stay, and a row of NaN, which must not hide the hard one
+    z = torch.tensor([[0.0, gap, gap - 1, -5.0], [30.0, 0.0, 0.0, 0.0], [torch.nan] * 4], dtype=dtype)
+    leaf, reference = pair(z)
+    target = torch.zeros(3, dtype=torch.long)
+    value, exact = backend.target_loss(Focal(2.0), leaf, target), plain.target_loss(Focal(2.0), reference, target)
+    slopes = torch.autograd.grad(value.sum(), leaf)[0], torch.autograd.grad(exact.sum(), reference)[0]
+    torch.testing.assert_close(value.double(), exact, rtol=TOLERANCE[dtype], atol=0, equal_nan=True)
+    # as exact as the logits of the row are
+    tolerance = max(TOLERANCE[dtype], torch.finfo(dtype).eps * min(gap, 100.0))
+    torch.testing.assert_close(slopes[0].double(), slopes[1], rtol=tolerance, atol=1e-36, equal_nan=True)
+
+
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("phi", [*PHIS, Focal(0.5)], ids=str)
 @pytest.mark.parametrize("offset", [0.0, 1e4])
