@@ -196,6 +196,7 @@ def test_limits(name: str, argument: str) -> None:
 REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("focal", {"gamma": "2"}, TypeError, "gamma .*'2'"),
     ("focal", {"alpha": 0.25}, TypeError, r"alpha .*0\.25"),
+    ("focal", {"alpha": [None, 1.0]}, TypeError, r"alpha .*got \[None, 1\.0\]$"),
     ("focal", {"alpha": torch.tensor(0.25)}, TypeError, r"alpha .*0\.25"),
     ("focal", {"alpha": np.float32(0.25)}, TypeError, r"alpha .*0\.25"),
     ("focal", {"alpha": -0.25, "task": "binary"}, ValueError, r"alpha .*-0\.25"),
