@@ -1,15 +1,12 @@
 """How large should the blocks be that the losses and the penalties work on?
 
 Forward and backward of the focal loss beside torch's own cross entropies, and of L2 beside the plain loop, for several
-sizes of a block. Writes `results/blocks.json` and `results/blocks.md`.
+sizes of a block. Writes `results/blocks.json`.
 
     python benchmarks/blocks.py
 """
 
 from __future__ import annotations
-
-import argparse
-import json
 
 import harness
 import regularizers
@@ -63,23 +60,5 @@ def one_process(what: str, rounds: int) -> dict[str, float]:
     return {"chosen": chosen, **harness.ratios(runs, "base", rounds)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--what", choices=WHAT, help="measure this one in this process, for the benchmark itself")
-    arguments = parser.parse_args()
-    if arguments.what:
-        print(json.dumps(one_process(arguments.what, arguments.rounds)))
-        return
-    how_often = {"processes": arguments.processes, "threads": arguments.threads}
-    rows = {
-        what: harness.median_of_processes(__file__, "--what", what, "--rounds", str(arguments.rounds), **how_often)
-        for what in WHAT
-    }
-    harness.write("blocks", __doc__.splitlines()[0], arguments.threads, rows, "numbers in a block")
-
-
 if __name__ == "__main__":
-    main()
+    harness.measure_cases(__file__, __doc__, list(WHAT), one_process, corner="numbers in a block", processes=3)

@@ -2,7 +2,7 @@
 
 Forward and backward of every core loss through the public function, of the plain formula under `torch.compile`, and of
 Liger's cross entropy where it is installed. Before any timing the kernels are compared with float64, and the profiler
-looks for anything that waits for the GPU. Writes `results/gpu.json` and `results/gpu.md`; needs a GPU with Triton.
+looks for anything that waits for the GPU. Writes `results/gpu.json`; needs a GPU with Triton.
 
     python benchmarks/gpu.py
 """

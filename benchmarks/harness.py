@@ -6,6 +6,7 @@ layout and scheduling differ between processes, so the figure is the median of t
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import json
 import os
@@ -14,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,43 @@ def earlier(name: str) -> dict[str, dict[str, float]]:
 
 
 def write(name: str, question: str, threads: int, rows: Mapping[str, Mapping[str, float]], corner: str) -> None:
-    """Write `results/<name>.json` and `results/<name>.md`, and print the table."""
-    where, text = machine(threads), table(rows, corner)
+    """Write `results/<name>.json`, and print the table, whose first column is named `corner`."""
     RESULTS.mkdir(exist_ok=True)
-    result = {"question": question, "machine": where, "results": rows}
+    result = {"question": question, "machine": machine(threads), "results": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    facts = ", ".join(f"{key} {value}" for key, value in where.items())
-    (RESULTS / f"{name}.md").write_text(f"{question}\n\n{text}\n\n{facts}\n")
-    print(text)
+    print(table(rows, corner))
+
+
+def measure_cases(
+    script: str,
+    doc: str,
+    cases: Sequence[str],
+    one_process: Callable[[str, int], dict[str, float]],
+    *,
+    corner: str,
+    processes: int = 5,
+    rounds: int = 5,
+) -> None:
+    """Be the whole of a script that measures its cases in fresh processes and writes a row for each.
+
+    Args:
+        script: The script's `__file__`.
+        doc: Its docstring, whose first line is the question.
+        cases: Names of the rows.
+        one_process: Measures a case in so many rounds.
+        corner: Name of the first column.
+        processes: How many take the median.
+        rounds: In each of them.
+    """
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--processes", type=int, default=processes)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--case", choices=cases, help="measure this one in this process, for the benchmark itself")
+    given = parser.parse_args()
+    if given.case:
+        print(json.dumps(one_process(given.case, given.rounds)))
+        return
+    how_often = {"processes": given.processes, "threads": given.threads}
+    rows = {c: median_of_processes(script, "--case", c, "--rounds", str(given.rounds), **how_often) for c in cases}
+    write(Path(script).stem, doc.splitlines()[0], given.threads, rows, corner)

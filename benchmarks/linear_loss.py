@@ -1,7 +1,7 @@
 """What do the last linear layer and a focal loss cost, with and without the logits as a whole?
 
 Hidden width 1024, 32,000 classes, 2048 rows, forward and backward, beside torch's chunked linear cross entropy, which
-knows cross entropy alone. Writes `results/linear_loss.json` and `results/linear_loss.md`.
+knows cross entropy alone. Writes `results/linear_loss.json`.
 
     python benchmarks/linear_loss.py
 """

@@ -8,8 +8,6 @@ hand, eager and compiled. Writes `results/peers.json`; in an environment of its 
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -64,23 +62,5 @@ def one_process(shape: str, rounds: int) -> dict[str, float]:
     return harness.ratios({name: lambda loss=loss: step(loss) for name, loss in LOSSES.items()}, BASE, rounds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shape", choices=SHAPES, help="measure this one in this process, for the benchmark itself")
-    arguments = parser.parse_args()
-    if arguments.shape:
-        print(json.dumps(one_process(arguments.shape, arguments.rounds)))
-        return
-    how_often = {"processes": arguments.processes, "threads": arguments.threads}
-    rows = {
-        shape: harness.median_of_processes(__file__, "--shape", shape, "--rounds", str(arguments.rounds), **how_often)
-        for shape in SHAPES
-    }
-    harness.write("peers", __doc__.splitlines()[0], arguments.threads, rows, "shape")
-
-
 if __name__ == "__main__":
-    main()
+    harness.measure_cases(__file__, __doc__, list(SHAPES), one_process, corner="shape", processes=5)

@@ -21,6 +21,7 @@ ORDER = (
     "linear_loss",
     "peers",
     "growth",
+    "blocks",
     "regularizers",
     "mixin_overhead",
     "startup",

@@ -1,7 +1,7 @@
 """How long do the losses take, forward and backward, beside `F.cross_entropy`?
 
 Through the public function (and, for the smallest batch, the module) with all checks on, and a copy of the logits for
-scale. Writes `results/speed.json` and `results/speed.md`.
+scale. Writes `results/speed.json`.
 
     python benchmarks/speed.py
 """

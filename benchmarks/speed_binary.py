@@ -1,7 +1,6 @@
 """How long does the binary focal loss take beside torchvision's formula and torch's own binary cross entropy?
 
-Forward and backward of a million elements, labels 0 and 1. Writes `results/speed_binary.json` and
-`results/speed_binary.md`.
+Forward and backward of a million elements, labels 0 and 1. Writes `results/speed_binary.json`.
 
     python benchmarks/speed_binary.py
 """

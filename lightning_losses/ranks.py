@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 _T = TypeVar("_T")
@@ -53,3 +54,12 @@ class TrainerRanks:
         """Return what the rank `source` passes."""
         received: _T = self.trainer.strategy.broadcast(value, source)
         return received
+
+
+def gather_objects(value: _T) -> list[_T]:
+    """Return what each process passes, in the order of the ranks; without others the value alone."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return [value]
+    gathered = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered

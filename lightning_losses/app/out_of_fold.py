@@ -33,28 +33,19 @@ def fold_table(module: ObjectiveModule, data: InMemoryData, fold: int) -> pd.Dat
     import pandas as pd
     import torch
 
+    from lightning_losses.app.words import decision_columns, probability_columns
+
     dataset, part = data.dataset, data.dataset.parts["val"]
     with torch.no_grad():
         said = [module.eval().predict_step(x.to(module.device), 0) for x in part.x.split(data.eval_batch_size)]
     decision = torch.cat([prediction.decision.cpu() for prediction in said]).reshape(part.y.shape)
     columns: dict[str, Any] = {"row": (part.rows + 1).tolist(), "fold": fold}
     for name, values in (("target", part.y), ("decision", decision)):
-        if dataset.task in ("binary", "multiclass"):
-            columns[name] = [dataset.targets[i] for i in values.flatten().tolist()]
-        else:
-            columns |= _by_target(name, dataset.in_own_units(values), dataset.targets)
+        columns |= decision_columns(name, values, dataset.task, dataset.targets, dataset.target_scale)
     known = [prediction.probabilities.cpu() for prediction in said if prediction.probabilities is not None]
     if known:
-        probabilities = torch.cat(known).reshape(len(part.y), -1)
-        if dataset.task == "binary":
-            probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
-        columns |= _by_target("probability", probabilities, dataset.targets)
+        columns |= probability_columns(torch.cat(known), dataset.task, dataset.targets)
     return pd.DataFrame(columns)
-
-
-def _by_target(name: str, values: Any, targets: Any) -> dict[str, Any]:
-    names = [name] if len(targets) == 1 else [f"{name}_{target}" for target in targets]
-    return {key: column.tolist() for key, column in zip(names, values.unbind(1), strict=True)}
 
 
 class OutOfFold(Callback):

@@ -22,6 +22,7 @@ from lightning_losses.app.report import versions
 from lightning_losses.app.saved import SavedRun
 from lightning_losses.app.tables import metric_table, say
 from lightning_losses.app.training import quiet_lightning, usable_metrics
+from lightning_losses.app.words import decision_columns, probability_columns
 from lightning_losses.losses import Prediction
 
 PREDICTIONS = "predictions.csv"
@@ -80,23 +81,9 @@ def predictions_table(saved: SavedRun, prediction: Prediction, index: pd.Index[A
         with several labels or numbers to predict a column for each.
     """
     columns: dict[str, Any] = {"row": index + 1}
-    if saved.task in ("binary", "multiclass"):
-        columns["decision"] = [saved.targets[i] for i in prediction.decision.flatten().tolist()]
-        names = saved.targets
-    else:
-        decisions = prediction.decision.reshape(len(index), -1)
-        if saved.target_scale is not None:
-            mean, deviation = saved.target_scale
-            decisions = decisions * deviation + mean
-        several = len(saved.targets) > 1
-        for name, column in zip(saved.targets, decisions.unbind(1), strict=True):
-            columns[f"decision_{name}" if several else "decision"] = column.tolist()
-        names = saved.targets
+    columns |= decision_columns("decision", prediction.decision, saved.task, saved.targets, saved.target_scale)
     if prediction.probabilities is not None:
-        probabilities = prediction.probabilities.reshape(len(index), -1)
-        if saved.task == "binary":
-            probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
-        columns |= {f"probability_{name}": p.tolist() for name, p in zip(names, probabilities.unbind(1), strict=True)}
+        columns |= probability_columns(prediction.probabilities, saved.task, saved.targets)
     return pd.DataFrame(columns)
 
 

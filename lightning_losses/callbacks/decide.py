@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_losses.decide import Decider, DecisionRule
 from lightning_losses.mixins import HasObjective
+from lightning_losses.ranks import gather_objects
 
 
 class Decide(Callback):
@@ -92,8 +93,4 @@ def _module(module: LightningModule) -> HasObjective:
 def _of_all_ranks(seen: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Return what all processes have seen, on the CPU and in one order: each then chooses alike."""
     own = [(outputs.cpu(), target.cpu()) for outputs, target in seen]
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return own
-    gathered: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, own)
-    return [pair for part in gathered for pair in part]
+    return [pair for part in gather_objects(own) for pair in part]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_losses.margins import MeanMargins, margins
 from lightning_losses.mixins import HasObjective
+from lightning_losses.ranks import gather_objects
 
 COLUMNS = ("row", "margin", "label", "rival")
 
@@ -98,7 +99,7 @@ class LabelAudit(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch, of all processes."""
-        for part in _of_all_ranks(self._epoch.state() if self._from_its_start else MeanMargins().state()):
+        for part in gather_objects(self._epoch.state() if self._from_its_start else MeanMargins().state()):
             self.means.merge(MeanMargins.from_state(part))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,12 +187,3 @@ class DrawnRows:
     def next(self) -> Tensor:
         """Return the rows of the next batch in the order of drawing, which is that of training."""
         return self._drawn.popleft()
-
-
-def _of_all_ranks(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Return what each process has seen of an epoch, in one order."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return [state]
-    gathered: list[dict[str, Tensor]] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, state)
-    return gathered

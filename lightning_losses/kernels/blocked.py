@@ -1,7 +1,7 @@
 """The operations for CPUs: in blocks of rows that stay in the cache.
 
 The forward pass reads the logits once and saves a few numbers a row; the backward pass reads them once and writes the
-gradient once.
+gradient once. Rows that fit into one block are read once in all: their gradient is made in the forward pass and kept.
 """
 
 from __future__ import annotations

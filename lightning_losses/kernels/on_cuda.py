@@ -3,7 +3,7 @@
 What depends on the loss stays out of them, so that a formula is written once: `phi` is applied in torch to the one
 number of each row. Where every class needs it, in `row_expectation` and `element_loss`, torch works by blocks of rows.
 
-Checked in Triton's interpreter against `plain`, and compiled for NVIDIA's and AMD's GPUs; not run on one.
+Checked in Triton's interpreter against `plain`; not run on a GPU.
 """
 
 from __future__ import annotations

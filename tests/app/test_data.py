@@ -86,6 +86,11 @@ def test_text_is_one_hot_encoded_and_unseen_text_is_none_of_it():
     assert notes == ["text columns one-hot encoded (categories): c (3)"]
 
 
+def test_the_note_says_how_many_categories_are_kept():
+    _, notes = fit_encoder(pd.DataFrame({"c": list("aaabbcde")}), np.arange(8), max_categories=3)
+    assert notes == ["text columns one-hot encoded (categories): c (2 of 5, the others as one)"]
+
+
 def test_text_among_numbers_is_a_hole_and_is_reported():
     table = pd.DataFrame({"x": ["1", "2", "many", "4", "5"]})
     x, _, notes = encode(table, np.arange(5))

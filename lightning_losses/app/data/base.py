@@ -89,16 +89,21 @@ class Dataset:
 
     def in_own_units(self, y: Tensor) -> Tensor:
         """Undo the standardisation of a regression target, (N, outputs)."""
-        if self.target_scale is None:
-            return y
-        mean, deviation = self.target_scale
-        return y * deviation + mean
+        return unscaled(y, self.target_scale)
 
     def counts(self, part: Part) -> list[int]:
         """Rows of each class, or positive rows of each label."""
         if self.task == "multilabel":
             return part.y.sum(0).tolist()
         return torch.bincount(part.y.flatten(), minlength=len(self.targets)).tolist()
+
+
+def unscaled(values: Tensor, scale: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Undo a standardisation by mean and standard deviation, (N, outputs); None: there was none."""
+    if scale is None:
+        return values
+    mean, deviation = scale
+    return values * deviation + mean
 
 
 def as_target(task: Task, values: npt.NDArray[Any]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_losses.app.data.encoder import Encoder, numbers_in
+from lightning_losses.app.data.encoder import Encoder, TextColumn, numbers_in
 from lightning_losses.app.data.split import Rows
 
 
@@ -77,6 +77,11 @@ def _notes(encoder: Encoder, table: pd.DataFrame) -> list[str]:
         shown = ", ".join(f"{name} ({count})" for name, count in replaced.items() if count)
         notes.append(f"text or infinities in columns of numbers taken as holes: {shown}")
     if encoder.text:
-        shown = ", ".join(f"{column.name} ({len(column.categories) + len(column.rare)})" for column in encoder.text)
+        shown = ", ".join(f"{column.name} ({_kept(column)})" for column in encoder.text)
         notes.append(f"text columns one-hot encoded (categories): {shown}")
     return notes
+
+
+def _kept(column: TextColumn) -> str:
+    kept, rare = len(column.categories), len(column.rare)
+    return f"{kept} of {kept + rare}, the others as one" if rare else f"{kept}"
