@@ -10,6 +10,8 @@ from torch import Tensor
 from lightning_losses.functional._mean import ratio
 from lightning_losses.ranks import Ranks
 
+_BATCHES = 64  # added up at a time, because a step of a small network takes as long as a few operations
+
 
 class EpochMeans:
     """Numerators and denominators of named values.
@@ -26,6 +28,7 @@ class EpochMeans:
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
+        self._batches: list[list[Tensor]] = []  # not yet in the sums: their means, then their weights
         self._sums: Tensor | None = None
 
     def add(self, parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
@@ -35,16 +38,15 @@ class EpochMeans:
             parts: Mean and what it was divided by, two scalars, by name; the same names at every call.
         """
         means, weights = zip(*parts.values(), strict=True)
-        weight = torch.stack(weights).detach()
-        mean = torch.stack([value.detach().to(weight) for value in means])
-        # what has no weight counts for nothing, whatever its value
-        sums = torch.stack([mean.where(weight != 0, 0) * weight, weight])
         self.names = tuple(parts)
-        self._accumulate(sums if sums.device.type == "mps" else sums.double())  # float32 counts to 2^24 rows only
+        self._batches.append([value.detach() for value in (*means, *weights)])
+        if len(self._batches) == _BATCHES:
+            self._add_up()
 
     def merge(self, others: Iterable[EpochMeans]) -> EpochMeans:
         """Add the batches of others, and return itself."""
         for other in others:
+            other._add_up()
             if other._sums is not None:
                 self.names = other.names
                 self._accumulate(other._sums)
@@ -57,6 +59,7 @@ class EpochMeans:
             ranks: The processes that train together.
             device: Where a rank without batches puts its zeros.
         """
+        self._add_up()
         if ranks.count > 1:
             own = torch.tensor(ranks.index if self.names else -1, device=device)
             source = int(ranks.reduce(own, "max"))
@@ -70,15 +73,28 @@ class EpochMeans:
 
     def compute(self) -> dict[str, Tensor]:
         """Return the mean of each value over all batches, 0 over no weight."""
+        self._add_up()
         if self._sums is None:
             return {}
         return dict(zip(self.names, ratio(*self._sums).float().unbind(), strict=True))
 
     def total(self, name: str) -> Tensor:
         """Return the sum over all batches of a value times its weight."""
+        self._add_up()
         if self._sums is None:
             return torch.zeros(())
         return self._sums[0, self.names.index(name)].float()
+
+    def _add_up(self) -> None:
+        if not self._batches:
+            return
+        device = self._batches[0][-1].device
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # float32 counts to 2^24 rows only
+        numbers = [value.to(device, dtype) for batch in self._batches for value in batch]
+        mean, weight = torch.stack(numbers).reshape(len(self._batches), 2, -1).unbind(1)
+        self._batches = []
+        # what has no weight counts for nothing, whatever its value
+        self._accumulate(torch.stack([(mean.where(weight != 0, 0) * weight).sum(0), weight.sum(0)]))
 
     def _accumulate(self, sums: Tensor) -> None:
         self._sums = sums if self._sums is None else self._sums + sums

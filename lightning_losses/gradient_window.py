@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_losses.functional._mean import ratio
+from lightning_losses.functional._pipeline import may_look
 from lightning_losses.functional._sharding import local
 from lightning_losses.regularizers import ParameterRegularizer
 
@@ -28,11 +29,12 @@ class Verdict(NamedTuple):
 
     Attributes:
         not_finite: How many of its batches had an objective that is not finite.
-        unequal: Whether its means have denominators that are not proportional, so that it has no exact mean.
+        unequal: Whether its means have denominators that are not proportional, so that it has no exact mean; None where
+            there is one denominator only.
     """
 
     not_finite: Tensor
-    unequal: Tensor
+    unequal: Tensor | None
 
 
 class GradientWindow:
@@ -54,8 +56,9 @@ class GradientWindow:
         Args:
             objective: A scalar.
         """
-        bad = ~objective.detach().isfinite()
-        self._not_finite = bad.float() if self._not_finite is None else self._not_finite + bad
+        value = objective.detach()
+        bad = value.new_tensor(not math.isfinite(value.item())) if may_look(value) else (~value.isfinite()).to(value)
+        self._not_finite = bad if self._not_finite is None else self._not_finite + bad
 
     def add(self, mean: Tensor, weights: Sequence[Tensor], largest: Callable[[Tensor], Tensor]) -> Tensor:
         """Add a micro-batch and return the scalar to differentiate.
@@ -69,11 +72,14 @@ class GradientWindow:
             The sum over a power of two near the number of rows, equal on all ranks: it keeps the gradients of
             half-precision runs in range and rounds nothing.
         """
-        numbers = torch.stack(tuple(weights)).detach()
-        weight = numbers.sum()
+        if len(weights) == 1:
+            weight = weights[0].detach()
+            seen = weight.reshape(1)
+        else:
+            numbers = torch.stack(tuple(weights)).detach()
+            weight, seen = numbers.sum(), _with_products(numbers)
         if self.scale is None:
             self.scale = 2.0 ** round(math.log2(max(largest(weight).item(), 1.0)))
-        seen = weight.reshape(1) if len(weights) == 1 else _with_products(numbers)
         self._weights = seen if self._weights is None else self._weights + seen
         return mean * (weight / self.scale)
 
@@ -98,8 +104,8 @@ class GradientWindow:
         not_finite, *weights = total(seen)
         self._weights = self._not_finite = None
         if not weights or self.scale is None:
-            return Verdict(not_finite, torch.zeros_like(not_finite))
-        factor = ratio(torch.full_like(weights[0], self.scale * divided_by), weights[0]).float()
+            return Verdict(not_finite, None)
+        factor = ratio(self.scale * divided_by, weights[0]).float()
         gradients = [local(p.grad) for p in parameters if p.grad is not None]
         if gradients:
             torch._foreach_mul_(gradients, factor)
@@ -113,10 +119,10 @@ def _with_products(weights: Tensor) -> Tensor:
     return torch.cat([weight.reshape(1), weight.square().reshape(1), weight * exact, exact.square()])
 
 
-def _unequal(sums: Sequence[Tensor]) -> Tensor:
+def _unequal(sums: Sequence[Tensor]) -> Tensor | None:
     """Return whether a weight's batches are not proportional to those of all weights together, by Cauchy-Schwarz."""
     if len(sums) == 1:
-        return torch.zeros_like(sums[0], dtype=torch.bool)
+        return None
     products, squares = torch.stack(tuple(sums[2:])).chunk(2)
     both = sums[1] * squares
     return (both - products.square() > _PROPORTIONAL * both).any()

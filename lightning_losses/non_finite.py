@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses.functional._pipeline import may_look
+from lightning_losses.objective import Terms
 
 
 class NonFinite:
@@ -24,21 +25,22 @@ class NonFinite:
         self._record: Tensor | None = None
         self._outputs = ""
 
-    def see(self, objective: Tensor, terms: Mapping[str, Tensor], batch_idx: int, outputs: Any) -> None:
+    def see(self, terms: Terms, batch_idx: int, outputs: Any) -> None:
         """Look at a batch.
 
         Args:
-            objective: The sum of all terms, a scalar.
-            terms: The terms, scalars.
+            terms: What its objective consists of.
             batch_idx: The batch's number in its epoch.
             outputs: What the network has returned for it.
         """
+        objective = terms.total
         looks = may_look(objective)
         if looks and (self._record is not None or math.isfinite(objective.item())):
             return
-        values = [value.detach().to(objective) for value in (objective, *terms.values())]
+        means = [part.mean for part in terms.named.values()]
+        values = [value.detach().to(objective) for value in (objective, *means)]
         record = torch.stack([*values, torch.full_like(objective, batch_idx)])
-        self._names = tuple(terms)
+        self._names = tuple(terms.named)
         self._record = record if self._record is None else record.where(self._record[0].isfinite(), self._record)
         if looks:
             self._outputs = f"; {_statistics(outputs)}"

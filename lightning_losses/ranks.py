@@ -46,6 +46,8 @@ class TrainerRanks:
 
     def reduce(self, value: Tensor, operation: str) -> Tensor:
         """Return the `"sum"` or the `"max"` over all ranks."""
+        if self.count == 1:
+            return value
         # some strategies reduce in place
         reduced: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op=operation)
         return reduced

@@ -16,6 +16,13 @@ def test_means_are_those_of_all_rows_however_they_are_batched() -> None:
     torch.testing.assert_close(means.compute()["loss"], expected)
 
 
+def test_many_batches_add_up() -> None:
+    means = EpochMeans()
+    for step in range(200):
+        means.add({"loss": (torch.tensor(float(step)), torch.tensor(1.0))})
+    assert means.compute() == {"loss": torch.tensor(99.5)}
+
+
 def test_a_batch_of_weight_zero_changes_nothing_and_an_epoch_of_them_is_zero() -> None:
     means = EpochMeans()
     means.add({"loss": (torch.tensor(torch.nan), torch.tensor(0.0))})

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_losses as ll
+from lightning_losses.gradient_window import Verdict
 from lightning_losses.mixins import HasObjective
 from lightning_losses.non_finite import NonFinite
+from lightning_losses.objective import Part, Terms
 from tests.test_heads import HEADS
 from tests.test_heads import Net as TwoHeads
 from tests.test_heads import rows as rows_of_heads
@@ -128,9 +129,9 @@ def test_unread_steps_are_read_where_they_are_recorded() -> None:
     reads: list[int] = []
 
     class Counts(Net):
-        def _ll_read(self, counts: Tensor) -> bool:
+        def _ll_read(self, verdict: Verdict) -> bool:
             reads.append(self.trainer.global_step)
-            return HasObjective._ll_read(self, counts)
+            return HasObjective._ll_read(self, verdict)
 
     with pytest.raises(FloatingPointError, match="at batch 5 of epoch 0: loss is nan"):
         fit(Counts(), poisoned(batch_size=4), log_every_n_steps=8)
@@ -150,6 +151,8 @@ def test_the_first_bad_batch_is_kept(looks: bool, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("lightning_losses.non_finite.may_look", lambda _: looks)
     watch = NonFinite()
     for batch_idx, value in enumerate([1.0, torch.inf, 2.0, torch.nan]):
-        watch.see(torch.tensor(value), {"loss": torch.tensor(value)}, batch_idx, torch.zeros(2))
+        mean, one = torch.tensor(value), torch.ones(())
+        terms = Terms(mean, {"loss": Part(mean, one)}, {}, {}, weight=one, batch_mean=mean)
+        watch.see(terms, batch_idx, torch.zeros(2))
     assert watch.describe(3).startswith("the objective is not finite at batch 1 of epoch 3: loss is inf")
     assert NonFinite().describe(0) == "the objective is not finite in epoch 0, in a batch of another rank"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import torch
@@ -232,10 +232,11 @@ def add_elastic_net_gradient_(weights: list[Tensor], gradients: list[Tensor], l1
 
 @torch.no_grad()
 def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l2: float) -> Tensor:
-    absolutes, squares = [torch.zeros(())], [torch.zeros(())]
+    absolutes: list[Tensor] = []
+    squares: list[Tensor] = []
     for weight, gradient in zip(weights, gradients, strict=True):
         flat, flat_gradient = _vectors(weight, gradient)
-        for block, block_gradient in zip(_blocks(flat), flat_gradient.split(_BLOCK), strict=True):
+        for block, block_gradient in zip(_blocks(flat), _cut(flat_gradient, _BLOCK), strict=True):
             if l1:
                 sign = block.sign()
                 absolutes.append(torch.dot(sign, block))
@@ -246,7 +247,8 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
                 block_gradient.add_(block, alpha=l2)
         if flat_gradient.data_ptr() != gradient.data_ptr():
             gradient.copy_(flat_gradient.view(gradient.shape))
-    return l1 * torch.stack(absolutes).sum() + 0.5 * l2 * torch.stack(squares).sum()
+    sums = [factor * torch.stack(values).sum() for factor, values in ((l1, absolutes), (0.5 * l2, squares)) if values]
+    return reduce(torch.add, sums, torch.zeros(()))
 
 
 @torch.no_grad()
@@ -280,6 +282,8 @@ def _buckets(sizes: list[int]) -> Iterator[slice]:
 
 def _vectors(weight: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Both as vectors in one order of elements; copies only if their memory has no order in common."""
+    if weight.is_contiguous() and gradient.is_contiguous():
+        return weight.view(-1), gradient.view(-1)
     if weight.stride() == gradient.stride() and torch.ops.aten.is_non_overlapping_and_dense(weight):
         return weight.as_strided((weight.numel(),), (1,)), gradient.as_strided((gradient.numel(),), (1,))
     return weight.reshape(-1), gradient.reshape(-1)
@@ -291,7 +295,12 @@ def _blocks(weight: Tensor) -> Iterator[Tensor]:
     Summed block by block, because torch's `vector_norm` on a CPU adds 2**24 float32 numbers with an error of 0.5 %.
     """
     size = _BLOCK if weight.device.type == "cpu" else max(weight.numel(), 1)
-    return map(_accurate, weight.reshape(-1).split(size))
+    return map(_accurate, _cut(weight.reshape(-1), size))
+
+
+def _cut(vector: Tensor, size: int) -> Sequence[Tensor]:
+    """In pieces of a size; a vector that is one piece is not even viewed, for most parameters are small."""
+    return [vector] if vector.numel() <= size else vector.split(size)
 
 
 def _accurate(weight: Tensor) -> Tensor:

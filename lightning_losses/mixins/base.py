@@ -160,7 +160,7 @@ class HasObjective(Ordered):
         self._ll_window = GradientWindow()
         self._ll_penalties = None
         self._ll_non_finite = NonFinite()
-        self._ll_verdicts: Tensor | None = None  # of steps that were taken unread
+        self._ll_verdicts: Verdict | None = None  # of steps that were taken unread
         self._ll_skipped_steps = 0
         self._ll_batch_idx = 0
         self._ll_first_step = 0
@@ -185,13 +185,16 @@ class HasObjective(Ordered):
 
     def _ll_accepts(self, verdict: Verdict) -> bool:
         """Return whether a step can be taken; where reading that would stall a device, it is read at a later step."""
-        counts = torch.stack([verdict.not_finite, verdict.unequal.to(verdict.not_finite)])
         first = self._ll_verdicts is None and self.trainer.global_step == self._ll_first_step
-        if not (may_look(counts) or self._ll_skips or first or self._ll_is_recorded()):
-            self._ll_verdicts = counts if self._ll_verdicts is None else self._ll_verdicts + counts
-            return True
-        self._ll_read_verdicts()
-        return self._ll_read(counts)
+        if may_look(verdict.not_finite) or self._ll_skips or first or self._ll_is_recorded():
+            self._ll_read_verdicts()
+            return self._ll_read(verdict)
+        before, self._ll_verdicts = self._ll_verdicts, verdict
+        if before is not None:
+            unequal = [flag for flag in (before.unequal, verdict.unequal) if flag is not None]
+            both = torch.stack(unequal).any() if unequal else None
+            self._ll_verdicts = Verdict(before.not_finite + verdict.not_finite, both)
+        return True
 
     def _ll_read_verdicts(self) -> None:
         """Raise for a step that should not have been taken."""
@@ -199,15 +202,14 @@ class HasObjective(Ordered):
             self._ll_read(self._ll_verdicts)
             self._ll_verdicts = None
 
-    def _ll_read(self, counts: Tensor) -> bool:
-        not_finite, unequal = counts.tolist()
-        if unequal:
+    def _ll_read(self, verdict: Verdict) -> bool:
+        if verdict.unequal is not None and verdict.unequal.item():
             raise ValueError(
                 "the terms of the loss are divided by weights that are not proportional from batch to batch (labels "
                 "ignored, or weights, in some only): their mean over several micro-batches or ranks cannot be exact; "
                 "exact=False takes the mean of each batch"
             )
-        if not not_finite:
+        if not verdict.not_finite.item():
             return True
         _target_checks.report()  # a bad target makes the loss NaN, and says more
         text = self._ll_non_finite.describe(self.current_epoch)
@@ -229,8 +231,7 @@ class HasObjective(Ordered):
         terms = self.objective.terms(input, target, sample_weight, self._ll_penalty_values(), auxiliary)
         if self._trainer is not None and self.trainer.training:
             self._ll_window.watch(terms.total)
-            values = {name: part.mean for name, part in terms.named.items()}
-            self._ll_non_finite.see(terms.total, values, self._ll_batch_idx, input)
+            self._ll_non_finite.see(terms, self._ll_batch_idx, input)
         return terms
 
     def _ll_penalty_values(self) -> dict[str, Tensor]:
