@@ -66,7 +66,7 @@ TESTS = (
     "tests/losses",
     "tests/test_reference_cases.py",
     "tests/test_objective.py",
-    "tests/test_regularizers.py",
+    "tests/regularizers",
     "tests/test_constraints.py",
     "tests/kernels/test_linear.py",
     "lightning_losses/functional",
