@@ -11,19 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lightning_losses.app.data import InMemoryData
-    from lightning_losses.module import ObjectiveModule
+    from lightning_losses.app.data import Dataset
+    from lightning_losses.app.outputs import Outputs
 
 FOLD = "fold.csv"
 ALL_FOLDS = "oof.csv"
 
 
-def fold_table(module: ObjectiveModule, data: InMemoryData, fold: int) -> pd.DataFrame:
+def fold_table(outputs: Outputs, dataset: Dataset, fold: int) -> pd.DataFrame:
     """Return what a model says about the validation part, in the words and units of the data.
 
     Args:
-        module: The model, trained on the other folds.
-        data: Whose validation part is the fold.
+        outputs: Of a model that was trained on the other folds, about the fold.
+        dataset: The data.
         fold: Its number.
 
     Returns:
@@ -31,20 +31,14 @@ def fold_table(module: ObjectiveModule, data: InMemoryData, fold: int) -> pd.Dat
         `probability_<class>`; with several labels or numbers to predict a column for each.
     """
     import pandas as pd
-    import torch
 
     from lightning_losses.app.words import decision_columns, probability_columns
 
-    dataset, part = data.dataset, data.dataset.parts["val"]
-    with torch.no_grad():
-        said = [module.eval().predict_step(x.to(module.device), 0) for x in part.x.split(data.eval_batch_size)]
-    decision = torch.cat([prediction.decision.cpu() for prediction in said]).reshape(part.y.shape)
-    columns: dict[str, Any] = {"row": (part.rows + 1).tolist(), "fold": fold}
-    for name, values in (("target", part.y), ("decision", decision)):
+    columns: dict[str, Any] = {"row": (outputs.rows + 1).tolist(), "fold": fold}
+    for name, values in (("target", outputs.target), ("decision", outputs.decision)):
         columns |= decision_columns(name, values, dataset.task, dataset.targets, dataset.target_scale)
-    known = [prediction.probabilities.cpu() for prediction in said if prediction.probabilities is not None]
-    if known:
-        columns |= probability_columns(torch.cat(known), dataset.task, dataset.targets)
+    if outputs.probabilities is not None:
+        columns |= probability_columns(outputs.probabilities, dataset.task, dataset.targets)
     return pd.DataFrame(columns)
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from lightning_losses._mapping import plain
 from lightning_losses.app.data import Dataset, InMemoryData
 from lightning_losses.app.files import write_csv, write_figure, write_json
+from lightning_losses.app.out_of_fold import FOLD, fold_table
+from lightning_losses.app.outputs import OUTPUTS, outputs_of, write_outputs
 from lightning_losses.app.plots import plot_data, plot_history, plot_predictions
 from lightning_losses.app.tables import data_table, layer_table, metric_table, say
 from lightning_losses.losses.classification import ClassificationLoss
@@ -88,7 +89,7 @@ def clean_accuracy(module: ObjectiveModule, data: InMemoryData) -> dict[str, flo
     part = data.dataset.parts["train"]
     if part.clean is None:
         return {}
-    decided = _decisions(module, part.x.split(data.eval_batch_size))
+    decided = outputs_of(module, part, data.eval_batch_size).decision
     return {"train/clean_accuracy": float((decided == part.clean).float().mean())}
 
 
@@ -101,10 +102,13 @@ def write_files(
     if not history.empty:
         best_epoch = result["checkpoint"]["epoch"] if result["checkpoint"]["monitor"] else None
         write_figure(folder / "history.png", plot_history(history, best_epoch))
-    name = "test" if "test" in data.dataset.parts else "val"
-    part = data.dataset.parts[name]
-    figure = plot_predictions(data.dataset, part, _decisions(module, part.x.split(data.eval_batch_size)), name)
-    write_figure(folder / "predictions.png", figure)
+    parts = {name: part for name, part in data.dataset.parts.items() if name != "train"}
+    outputs = {name: outputs_of(module, part, data.eval_batch_size) for name, part in parts.items()}
+    write_outputs(folder / OUTPUTS, outputs)
+    name = "test" if "test" in parts else "val"
+    write_figure(folder / "predictions.png", plot_predictions(data.dataset, parts[name], outputs[name].decision, name))
+    if result["config"]["data"]["folds"] is not None:
+        write_csv(folder / FOLD, fold_table(outputs["val"], data.dataset, result["config"]["data"]["fold"]))
 
 
 def print_result(folder: Path, result: dict[str, Any]) -> None:
@@ -124,12 +128,6 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
     files = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     say(f"{', '.join(files)} in")
     say(str(folder))
-
-
-@torch.no_grad()
-def _decisions(module: ObjectiveModule, batches: Sequence[Tensor]) -> Tensor:
-    module.eval()
-    return torch.cat([module.predict_step(x.to(module.device), 0).decision.cpu() for x in batches])
 
 
 def _shown(decider: dict[str, Any]) -> str:

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
-from lightning_losses.app.files import write_csv
+from lightning_losses.app.memory import forget_peak, peak_memory
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.models import build_model
-from lightning_losses.app.out_of_fold import FOLD, fold_table
 from lightning_losses.app.report import (
     baselines,
     clean_accuracy,
@@ -69,6 +68,7 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     saved = {} if cfg.ckpt_path is None else read_checkpoint(cfg.ckpt_path)
+    forget_peak()
     with quiet_lightning():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data = build_data(_plain(cfg.data), cfg.task)
@@ -82,11 +82,12 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
             show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
         seconds = _fit(trainer, module, data, cfg.ckpt_path)
         history = _find(History, trainer)[0].table
-        result = _result(trainer, module, data, settings, history) | {"seconds": round(seconds, 2)}
+        result = _result(trainer, module, data, settings, history) | {
+            "seconds": round(seconds, 2),
+            "peak_memory_mb": peak_memory(),
+        }
         if trainer.is_global_zero:
             write_files(folder, result, history, module, data)
-            if cfg.data.folds is not None:
-                write_csv(folder / FOLD, fold_table(module, data, cfg.data.fold))
             print_result(folder, result)
         return Run(module, history, result, folder)
 
@@ -219,6 +220,8 @@ def _result(
         "checkpoint": checkpoint,
         "decide": None if module.objective.decider is None else module.objective.decider.state(),
         "task": data.dataset.task,
+        "targets": list(data.dataset.targets),
+        "rows": {name: len(part.y) for name, part in data.dataset.parts.items()},
         "epochs": len(history),
         "parameters": sum(p.numel() for p in module.parameters()),
         "seed": settings["seed"],

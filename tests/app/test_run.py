@@ -23,6 +23,7 @@ FILES = {
     "history.csv",
     "history.png",
     "metrics.csv",
+    "outputs.npz",
     "predictions.png",
     "result.json",
 }
@@ -50,6 +51,9 @@ def test_a_run_leaves_everything_and_says_where(command, tmp_path):
     assert result["config"]["task"] == "binary"
     assert (result["seed"], result["parameters"]) == (0, 61)
     assert result["versions"]["torch"] == torch.__version__
+    assert result["targets"] == ["outer ring", "inner ring"]
+    assert result["rows"] == {"train": 210, "val": 90}
+    assert result["peak_memory_mb"].keys() == {"process", "gpu"}
     history = pd.read_csv(folder / "history.csv")
     assert history["epoch"].tolist() == [0, 1]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "regularizer/l2"} <= set(history.columns)

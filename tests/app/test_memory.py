@@ -1,0 +1,22 @@
+"""The peak of a job is its own, not that of the one before it in the same process."""
+
+import sys
+
+import pytest
+import torch
+
+from lightning_losses.app.memory import forget_peak, peak_memory
+
+HUNDRED_MB = 25 * 2**20  # numbers of 4 bytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is known on Linux")
+def test_a_peak_is_forgotten():
+    forget_peak()
+    before = peak_memory()["process"]
+    large = torch.ones(HUNDRED_MB)
+    assert before + 90 < peak_memory()["process"] < before + 130
+    del large
+    assert peak_memory()["process"] > before + 90
+    forget_peak()
+    assert peak_memory()["process"] < before + 30
