@@ -49,6 +49,12 @@ RESULT = Path(__file__).parent / "results" / "mutation.json"
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.json"
 FILES = (  # all but _sharding.py, whose tests run in processes of their own
     "classification.py",
+    "_options.py",
+    "_class_factors.py",
+    "_formula.py",
+    "_inputs.py",
+    "_targets.py",
+    "_rows.py",
     "_pipeline.py",
     "_phi.py",
     "_posterior.py",

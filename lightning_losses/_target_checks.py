@@ -46,29 +46,23 @@ class check_targets:  # noqa: N801  # a switch in the style of torch.autograd.se
         _when = self._before
 
 
+def check_values(argument: str, values: Tensor, bad: Tensor, allowed: str) -> None:
+    """Raise a ValueError that shows the first bad value, or keep one on its device where looking would stall it."""
+    if may_look(bad):
+        if bool(bad.any()):
+            raise _error(argument, allowed, values[bad].flatten()[0].item())
+    elif not _is_traced():
+        _record(argument, allowed, values, bad)
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Return whether a value can be read: not while compiling or in `torch.func`; see `check_targets` for the rest."""
+    return not _is_traced() and not (_when == "deferred" and is_accelerator(tensor.device))
+
+
 def is_accelerator(device: torch.device) -> bool:
     """Return whether reading a value from this device makes the program wait for it."""
     return device.type != "cpu"
-
-
-def is_deferred(device: torch.device) -> bool:
-    """Return whether values on this device are looked at later."""
-    return _when == "deferred" and is_accelerator(device)
-
-
-def error(argument: str, allowed: str, value: float) -> ValueError:
-    """Return what is raised for a bad value."""
-    return ValueError(f"{argument} must hold {allowed}, got {value!r}")
-
-
-@torch.no_grad()
-def record(argument: str, allowed: str, values: Tensor, bad: Tensor) -> None:
-    """Keep one of the bad values, if there are any, on their device; nothing waits."""
-    if not values.numel() or type(bad) is not Tensor or bad.device.type == "meta":
-        return
-    worst = values.float().clamp_min(torch.finfo(torch.float32).min).where(bad, -torch.inf).amax()
-    flag = _flags.setdefault((argument, allowed, bad.device), torch.full_like(worst, -torch.inf))
-    torch.maximum(flag, worst, out=flag)
 
 
 def report() -> None:
@@ -78,6 +72,24 @@ def report() -> None:
         if value != -torch.inf:
             _flags.clear()
             raise ValueError(
-                f"{error(argument, allowed, value)} in a step since values were last logged; "
+                f"{_error(argument, allowed, value)} in a step since values were last logged; "
                 'll.check_targets("sync") stops at the step itself'
             )
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def _error(argument: str, allowed: str, value: float) -> ValueError:
+    return ValueError(f"{argument} must hold {allowed}, got {value!r}")
+
+
+@torch.no_grad()
+def _record(argument: str, allowed: str, values: Tensor, bad: Tensor) -> None:
+    """Keep one of the bad values, if there are any, on their device; nothing waits."""
+    if not values.numel() or type(bad) is not Tensor or bad.device.type == "meta":
+        return
+    worst = values.float().clamp_min(torch.finfo(torch.float32).min).where(bad, -torch.inf).amax()
+    flag = _flags.setdefault((argument, allowed, bad.device), torch.full_like(worst, -torch.inf))
+    torch.maximum(flag, worst, out=flag)

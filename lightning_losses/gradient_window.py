@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_losses._target_checks import may_look
 from lightning_losses.functional._mean import ratio
-from lightning_losses.functional._pipeline import may_look
 from lightning_losses.functional._sharding import local
 from lightning_losses.regularizers import ParameterRegularizer
 

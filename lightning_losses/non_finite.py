@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_losses.functional._pipeline import may_look
+from lightning_losses._target_checks import may_look
 from lightning_losses.objective import Terms
 
 

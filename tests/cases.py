@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_losses as ll
-from lightning_losses.functional._pipeline import TASKS
+from lightning_losses.functional._options import TASKS
 from tests import oracles
 
 

@@ -1,8 +1,8 @@
 """Losses as functions: `loss(input, target, ...) -> Tensor`."""
 
 from lightning_losses.functional import class_weights as class_weights
-from lightning_losses.functional._pipeline import FunctionOptions as FunctionOptions
-from lightning_losses.functional._pipeline import Options as Options
+from lightning_losses.functional._options import FunctionOptions as FunctionOptions
+from lightning_losses.functional._options import Options as Options
 from lightning_losses.functional.classification import binary_cross_entropy_loss as binary_cross_entropy_loss
 from lightning_losses.functional.classification import cross_entropy_loss as cross_entropy_loss
 from lightning_losses.functional.classification import focal_loss as focal_loss

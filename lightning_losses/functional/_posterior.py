@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from lightning_losses.functional._class_factors import ClassFactors, along_classes
+from lightning_losses.functional._formula import Extra, Formula
+from lightning_losses.functional._options import Settings, Task
 from lightning_losses.functional._phi import floored_log
-from lightning_losses.functional._pipeline import ClassFactors, Extra, Formula, Settings, Task, along_classes
 from lightning_losses.kernels import Phi, log_softmax
 
 

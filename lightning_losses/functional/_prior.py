@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_losses.functional._pipeline import Task
+from lightning_losses.functional._options import Task
 from lightning_losses.functional.class_weights import checked_counts
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_losses._validation import finite_non_negative, in_interval, positive
-from lightning_losses.functional._pipeline import FunctionOptions, compute
+from lightning_losses.functional._options import FunctionOptions
+from lightning_losses.functional._pipeline import compute
 from lightning_losses.kernels import Phi
 
 

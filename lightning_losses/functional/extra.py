@@ -17,18 +17,12 @@ from torch.nn.functional import softplus
 from typing_extensions import Unpack
 
 from lightning_losses._validation import finite_non_negative, in_interval, positive
+from lightning_losses.functional._class_factors import ClassFactors
+from lightning_losses.functional._formula import Extra
 from lightning_losses.functional._mean import ratio
-from lightning_losses.functional._pipeline import (
-    ClassFactors,
-    Extra,
-    FunctionOptions,
-    PerClass,
-    RowLoss,
-    Settings,
-    compute,
-    expected_rows,
-    row_loss,
-)
+from lightning_losses.functional._options import FunctionOptions, PerClass, Settings
+from lightning_losses.functional._pipeline import compute, expected_rows, row_loss
+from lightning_losses.functional._rows import RowLoss
 from lightning_losses.functional.class_weights import checked_counts
 from lightning_losses.functional.classification import CrossEntropy, Focal
 from lightning_losses.kernels import Phi, log_softmax

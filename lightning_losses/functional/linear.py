@@ -6,7 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
+from lightning_losses.functional._options import Reduction
+from lightning_losses.functional._rows import RowLoss, reduce
 from lightning_losses.kernels.linear import row_losses, sum_and_weight
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_losses._validation import finite_non_negative
-from lightning_losses.functional._pipeline import FunctionOptions, compute
+from lightning_losses.functional._options import FunctionOptions
+from lightning_losses.functional._pipeline import compute
 from lightning_losses.functional._prior import log_prior, prior_from_counts
 from lightning_losses.functional.classification import CrossEntropy
 

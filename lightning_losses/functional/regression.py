@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
+from lightning_losses._target_checks import check_values
 from lightning_losses._validation import choice, in_interval, positive, unknown_arguments
-from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss, check_values, reduce, weigh
+from lightning_losses.functional._options import REDUCTIONS, Reduction
+from lightning_losses.functional._rows import RowLoss, reduce, weigh
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_losses._target_checks import check_values
 from lightning_losses._validation import choice
-from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss, check_values, weigh
+from lightning_losses.functional._options import REDUCTIONS, Reduction
+from lightning_losses.functional._rows import RowLoss, weigh
 from lightning_losses.losses.base import Prediction, RowwiseLoss
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from lightning_losses.functional._mean import ratio
-from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
+from lightning_losses.functional._options import Reduction
+from lightning_losses.functional._rows import RowLoss, reduce
 
 
 class Prediction(NamedTuple):

@@ -8,24 +8,15 @@ from typing import Any, ClassVar
 from torch import Tensor
 from typing_extensions import Unpack
 
+from lightning_losses._target_checks import may_look
 from lightning_losses.functional import _posterior
-from lightning_losses.functional._pipeline import (
-    NO_FACTORS,
-    ClassFactors,
-    Formula,
-    Options,
-    PerClass,
-    Reduction,
-    RowLoss,
-    Task,
-    check_support,
-    class_factors,
-    may_look,
-    row_loss,
-    settings_from,
-    warn_if_probabilities,
-)
+from lightning_losses.functional._class_factors import NO_FACTORS, ClassFactors, class_factors
+from lightning_losses.functional._formula import Formula, check_support
+from lightning_losses.functional._inputs import warn_if_probabilities
+from lightning_losses.functional._options import Options, PerClass, Reduction, Task, settings_from
+from lightning_losses.functional._pipeline import row_loss
 from lightning_losses.functional._prior import log_prior, prior_from_counts
+from lightning_losses.functional._rows import RowLoss
 from lightning_losses.functional.classification import (
     CrossEntropy,
     Focal,

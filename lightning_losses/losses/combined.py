@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses._validation import positive
-from lightning_losses.functional._pipeline import Reduction, RowLoss, reduce
+from lightning_losses.functional._options import Reduction
+from lightning_losses.functional._rows import RowLoss, reduce
 from lightning_losses.losses.base import Prediction, RowwiseLoss
 from lightning_losses.losses.registry import LOSSES, get_loss
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_losses._validation import in_interval
-from lightning_losses.functional._pipeline import Options, RowLoss
+from lightning_losses.functional._options import Options
+from lightning_losses.functional._rows import RowLoss
 from lightning_losses.functional.classification import CrossEntropy, Focal
 from lightning_losses.functional.extra import (
     LDAM,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_losses.functional._pipeline import Extra
+from lightning_losses.functional._formula import Extra
 from lightning_losses.functional.linear import linear_loss, sum_and_weight_arguments
 from lightning_losses.kernels.linear import sum_and_weight
 from lightning_losses.losses.base import Loss, Prediction

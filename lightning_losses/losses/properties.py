@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_losses.functional._pipeline import Extra
+from lightning_losses.functional._formula import Extra
 from lightning_losses.functional._posterior import grows_without_bound
 from lightning_losses.kernels import Phi
 from lightning_losses.losses.classification import ClassificationLoss

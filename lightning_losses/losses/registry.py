@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_losses._mapping import name_and_arguments, plain
 from lightning_losses._validation import choice, positive, unknown_arguments
-from lightning_losses.functional._pipeline import TASKS, Options
+from lightning_losses.functional._options import TASKS, Options
 from lightning_losses.losses import adaptive, classification, extra, regression
 from lightning_losses.losses.base import Loss
 from lightning_losses.losses.foreign import ForeignLoss, torch_loss

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from lightning_losses._validation import choice
-from lightning_losses.functional._pipeline import REDUCTIONS, Reduction, RowLoss
+from lightning_losses.functional._options import REDUCTIONS, Reduction
+from lightning_losses.functional._rows import RowLoss
 from lightning_losses.functional.regression import (
     KL_REDUCTIONS,
     Difference,

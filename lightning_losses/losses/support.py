@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lightning_losses.functional._pipeline import TASKS, Options
+from lightning_losses.functional._options import TASKS, Options
 from lightning_losses.losses.registry import LOSSES, refusal
 
 OPTIONS = (*TASKS, *(name for name in Options.__annotations__ if name != "task"), "sample_weight")

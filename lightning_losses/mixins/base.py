@@ -12,9 +12,9 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_losses import _target_checks
 from lightning_losses._mapping import plain
+from lightning_losses._target_checks import may_look
 from lightning_losses.after_step import follow_steps
 from lightning_losses.constraints import Constraint
-from lightning_losses.functional._pipeline import may_look
 from lightning_losses.gradient_window import GradientWindow, Verdict, add_penalties_
 from lightning_losses.mixins._order import Ordered
 from lightning_losses.non_finite import NonFinite

@@ -5,7 +5,7 @@ import tokenize
 from pathlib import Path
 
 from lightning_losses.functional import classification
-from lightning_losses.functional._pipeline import Options
+from lightning_losses.functional._options import Options
 
 SOURCE = Path(inspect.getsourcefile(classification))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lightning_losses as ll
-from lightning_losses.functional._pipeline import TASKS
+from lightning_losses.functional._options import TASKS
 from lightning_losses.losses.support import OPTIONS, support_table
 from tests.cases import CLASSIFICATION, batch, function_of, needed
 
