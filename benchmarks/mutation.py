@@ -80,7 +80,7 @@ TESTS = (
 )
 QUICK = "not compile and not ranks"  # the compiler's run takes seconds and runs no line of ours
 LEAST = 0.95
-SECONDS = 120  # of processor time for one mutant, whatever else runs: tests that hang have noticed it
+SECONDS = 120  # of processor time beyond what the tests take without a mutant: those that hang have noticed it
 
 
 class Mutant(NamedTuple):
@@ -175,8 +175,8 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
     return None
 
 
-def noticed_by(mutant: Mutant, items: Sequence[pytest.Item]) -> str | None:
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+def noticed_by(mutant: Mutant, items: Sequence[pytest.Item], seconds: float) -> str | None:
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         put_in_place(mutant)
     except Exception as error:  # so does every import
@@ -298,7 +298,10 @@ class Mutation:
                 break
             reached = {(mutant.file, line) for line in mutant.lines}
             chosen = [item for item in items if tests[item.nodeid].lines & reached]
-            work = Forked(lambda mutant=mutant, chosen=chosen: noticed_by(mutant, chosen))
+            noticed = Counter(self.killers.values())
+            chosen.sort(key=lambda item: -noticed[item.nodeid])  # what noticed others is likely to notice this one
+            seconds = SECONDS + sum(tests[item.nodeid].seconds for item in chosen)
+            work = Forked(lambda mutant=mutant, chosen=chosen, seconds=seconds: noticed_by(mutant, chosen, seconds))
             running[work.pid] = mutant, work
         while running:
             self.collect(running)
