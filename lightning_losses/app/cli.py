@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from lightning_losses._validation import choice
 from lightning_losses.app.errors import one_line
 from lightning_losses.app.help import help_text
+from lightning_losses.app.relaunch import relaunchable
 from lightning_losses.config import CONFIG_MODULE, CONFIG_NAME
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -56,7 +57,8 @@ def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
 
 def _job(cfg: DictConfig) -> float | None:
     """Do what `mode` says, in the job's own folder."""
-    return MODES[choice("mode", cfg.mode, MODES)](cfg, HydraConfig.get().runtime.output_dir)
+    with relaunchable():
+        return MODES[choice("mode", cfg.mode, MODES)](cfg, HydraConfig.get().runtime.output_dir)
 
 
 def _train(cfg: DictConfig, folder: str) -> float | None:

@@ -65,6 +65,7 @@ class Run:
 
 def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     """Train what a config describes; see `lightning_losses.app.run`."""
+    by_time = folder is None
     folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     saved = {} if cfg.ckpt_path is None else read_checkpoint(cfg.ckpt_path)
@@ -78,6 +79,8 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         module = _build_module(settings, net, metrics)
         _check_fits(saved, module)
         trainer = _build_trainer(settings, _logged_names(module, metrics), data, folder)
+        if by_time and trainer.world_size > 1:
+            raise ValueError("folder must be given where several processes train, which begin at different times")
         if trainer.is_global_zero:
             show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
         seconds = _fit(trainer, module, data, cfg.ckpt_path)
@@ -161,17 +164,17 @@ def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemory
     if settings["callbacks"]["label_audit"]:
         rows = (data.dataset.parts["train"].rows + 1).tolist()
         callbacks.append(LabelAudit(folder / "suspects.csv", data.dataset.targets, rows))
-    arguments = dict(settings["trainer"])
-    if (every := arguments["log_every_n_steps"]) is not None:
-        arguments["log_every_n_steps"] = min(every, len(data.train_dataloader()))
-    return L.Trainer(
-        **arguments,
+    trainer = L.Trainer(
+        **settings["trainer"],
         default_root_dir=folder,
         logger=loggers,
         callbacks=callbacks,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
     )
+    steps = max(1, len(data.train_dataloader()) // trainer.world_size)
+    trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
+    return trainer
 
 
 def _logged_names(module: ObjectiveModule, metrics: Metrics) -> set[str]:

@@ -132,6 +132,8 @@ class InMemoryData(L.LightningDataModule):
     def _loader(self, name: str, batch_size: int, *, shuffle: bool, weight: Tensor | None = None) -> BatchLoader:
         part = self.dataset.parts[name]
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(part.y) < ranks:
+            raise ValueError(f"the {name} part has {len(part.y)} rows, too few for {ranks} processes")
         order = RowOrder(len(part.y), shuffle=shuffle, seed=self.seed, rank=rank, ranks=ranks, weight=weight)
         return BatchLoader(part, BatchSampler(order, batch_size))
 
