@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,6 +71,18 @@ class EpochMeans:
                     self._sums = torch.zeros(2, len(self.names), dtype=dtype, device=device)
                 self._sums = ranks.reduce(self._sums, "sum")
         return self
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums as plain data."""
+        self._add_up()
+        return {"names": list(self.names), "sums": None if self._sums is None else self._sums.cpu()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> EpochMeans:
+        """Build them from what `state` has returned."""
+        means = cls()
+        means.names, means._sums = tuple(state["names"]), state["sums"]
+        return means
 
     def compute(self) -> dict[str, Tensor]:
         """Return the mean of each value over all batches, 0 over no weight."""

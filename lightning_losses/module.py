@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -91,6 +91,28 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
     def forward(self, x: Tensor) -> Any:
         """Return what the network returns."""
         return self.net(x)
+
+    def _ll_progress(self) -> dict[str, Any]:
+        """Return what else is needed: what the epoch's metrics have seen so far."""
+        metrics = [
+            {name: (metric.update_count, metric.metric_state) for name, metric in collection.items()}
+            for *_, collection in self._ll_collections("train")
+        ]
+        return {**super()._ll_progress(), "metrics": metrics}
+
+    def _ll_go_on(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Take up the metrics, where there are as many processes as then."""
+        super()._ll_go_on(saved)
+        if len(saved) != self.trainer.world_size:
+            return
+        own = saved[self.trainer.global_rank]["metrics"]
+        for (*_, collection), states in zip(self._ll_collections("train"), own, strict=False):
+            for name, (count, state) in states.items():
+                if name in collection:
+                    metric: Any = collection[name]
+                    metric._update_count = count
+                    for field, value in state.items():
+                        setattr(metric, field, value)
 
     def _ll_start(self, stage: str) -> None:
         super()._ll_start(stage)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "lightning_losses"
 
 # What stands directly in the package, and its level. A new file or folder belongs in here.
 LEVELS = {
+    "_files": 0,
     "_mapping": 0,
     "_target_checks": 0,
     "_terms": 0,
@@ -34,9 +35,11 @@ LEVELS = {
     "schedules": 3,
     "non_finite": 3,
     "objective": 3,
+    "random_states": 3,
     "ranks": 3,
     "_cutting": 4,
     "callbacks": 4,
+    "checkpoints": 4,
     "mixins": 4,
     "module": 4,
     "plot": 4,

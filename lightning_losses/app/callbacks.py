@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 
+from lightning_losses._validation import positive
 from lightning_losses.app.data import Task
 from lightning_losses.app.files import write_csv
 from lightning_losses.app.tables import EpochTable, say
@@ -58,7 +59,7 @@ def build_callbacks(
     table = EpochTable(_column(monitored), penalised)
     callbacks: list[Callback] = [History(folder / "history.csv", table, **mapping["epoch_table"])]
     if stopping:
-        callbacks.append(EarlyStopping(**stopping))
+        callbacks.append(StopsOnce(**stopping))
     if checkpoint:
         callbacks.extend(_checkpoints(folder / "checkpoints", checkpoint))
     if mapping.get("lr_monitor") and has_logger:
@@ -85,15 +86,18 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[
     return block
 
 
-def _checkpoints(folder: Path, block: dict[str, Any]) -> Iterator[ModelCheckpoint]:
+def _checkpoints(folder: Path, block: dict[str, Any]) -> Iterator[Checkpoint]:
     """Yield the one that keeps an epoch and, if that is not the last epoch anyway, one that keeps the last.
 
     Lightning's own `save_last` rewrites last.ckpt only when the best epoch changes: a resumed run would repeat epochs.
     """
-    save_last = block.pop("save_last")
+    save_last, every_n_steps = block.pop("save_last"), block.pop("last_every_n_steps")
     yield KeptEpoch(dirpath=folder, **block)
     if save_last and block["monitor"] is not None:
-        yield KeptEpoch(dirpath=folder, filename="last", enable_version_counter=False)
+        # when all of the epoch is known, also where validation runs more or less often than once in an epoch
+        yield KeptEpoch(dirpath=folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+    if every_n_steps is not None:
+        yield WithinEpoch(folder / "last.ckpt", every_n_steps)
 
 
 def _own_metric(task: Task, logged: set[str]) -> str:
@@ -125,6 +129,47 @@ class KeptEpoch(ModelCheckpoint):
         super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
 
+class WithinEpoch(Checkpoint):
+    """Writes a checkpoint between the batches of an epoch, at the end of which another callback writes it.
+
+    Args:
+        path: Where to.
+        every_n_steps: After how many optimizer steps.
+
+    Raises:
+        ValueError: `every_n_steps` is not above 0.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        self.path = path
+        self.every_n_steps = int(positive("callbacks.checkpoint.last_every_n_steps", every_n_steps))
+        self._saved = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write it, but not where validation follows, which a resumed run would leave out."""
+        step = trainer.global_step
+        batch = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+        validates = trainer.is_last_batch or (batch + 1) % (trainer.val_check_batch or float("inf")) == 0
+        if step != self._saved and step % self.every_n_steps == 0 and not validates:
+            trainer.save_checkpoint(self.path)
+            self._saved = step
+
+
+class StopsOnce(EarlyStopping):
+    """Lightning's, which trains another epoch where a run is resumed that it has stopped."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop again."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 class History(Checkpoint):
     """One row an epoch: on the screen, in `history.csv`, and in checkpoints, so that a resumed run goes on with it.
 
@@ -150,6 +195,10 @@ class History(Checkpoint):
     def table(self) -> pd.DataFrame:
         """The rows so far."""
         return pd.DataFrame(self.rows)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of a run that is resumed within an epoch."""
+        self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""

@@ -1,40 +1,31 @@
-"""Files that are either the old one or the new one, also after a crash."""
+"""What a run writes: numbers, tables and figures."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-
-def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write beside `path`, then put the file in its place at once."""
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        save(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+from lightning_losses._files import replace
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write plain data as JSON; NaN and infinities become null."""
-    write(path, lambda part: part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"))
+    replace(path, lambda part: part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index."""
-    write(path, lambda part: table.to_csv(part, index=False))
+    replace(path, lambda part: table.to_csv(part, index=False))
 
 
 def write_figure(path: Path, figure: Figure) -> None:
     """Write a figure in the format of the file's ending."""
-    write(path, lambda part: figure.savefig(part, dpi=120, bbox_inches="tight"))
+    replace(path, lambda part: figure.savefig(part, dpi=120, bbox_inches="tight"))
 
 
 def _finite(value: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_losses._files import replace
 from lightning_losses.app.data import Part
-from lightning_losses.app.files import write
 from lightning_losses.module import ObjectiveModule
 
 OUTPUTS = "outputs.npz"
@@ -58,7 +58,7 @@ def write_outputs(path: Path, parts: Mapping[str, Outputs]) -> None:
         for name, values in outputs._asdict().items()
         if values is not None
     }
-    write(path, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))
+    replace(path, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))
 
 
 def read_outputs(path: Path) -> dict[str, Outputs]:

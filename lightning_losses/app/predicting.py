@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_losses._files import replace
 from lightning_losses.app.data import build_data
 from lightning_losses.app.data.base import as_target
 from lightning_losses.app.data.table_file import read_table
 from lightning_losses.app.data.target import encode_target
-from lightning_losses.app.files import write, write_json
+from lightning_losses.app.files import write_json
 from lightning_losses.app.report import versions
 from lightning_losses.app.saved import SavedRun
 from lightning_losses.app.tables import metric_table, say
@@ -40,7 +41,7 @@ def predict(cfg: DictConfig, folder: str | Path) -> pd.DataFrame:
     said = predictions_table(saved, _joined(predictions), table.index)
     path = Path(folder).absolute() / PREDICTIONS
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, lambda part: said.to_csv(part, index=False, float_format="%.6g"))
+    replace(path, lambda part: said.to_csv(part, index=False, float_format="%.6g"))
     say(f"{len(said):,} rows: {path}")
     return said
 

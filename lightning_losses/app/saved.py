@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from lightning_losses.app.data import Dataset, Task
 from lightning_losses.app.data.encoder import Encoder
 from lightning_losses.app.metrics import Metrics
 from lightning_losses.app.models import build_model
+from lightning_losses.checkpoints import read_checkpoint
 from lightning_losses.mixins.base import STATE_KEY
 from lightning_losses.module import ObjectiveModule
 
@@ -123,16 +122,6 @@ class KeepsRun(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add it to what the module's mixin keeps."""
         checkpoint.setdefault(STATE_KEY, {})["run"] = self.run
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """Read a checkpoint of Lightning's without executing anything in it."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"ckpt_path: there is no file {path!r}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"ckpt_path: {path!r} is no checkpoint of a run, or is incomplete") from error
 
 
 def load_weights(module: ObjectiveModule, checkpoint: Mapping[str, Any]) -> None:

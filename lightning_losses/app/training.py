@@ -35,9 +35,10 @@ from lightning_losses.app.report import (
     versions,
     write_files,
 )
-from lightning_losses.app.saved import KeepsRun, load_weights, read_checkpoint
+from lightning_losses.app.saved import KeepsRun, load_weights
 from lightning_losses.app.tables import say
 from lightning_losses.callbacks import Decide, LabelAudit, Schedule
+from lightning_losses.checkpoints import AtomicCheckpointIO, read_checkpoint
 from lightning_losses.label_counts import LabelCounts, count_labels, with_counts
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
@@ -169,6 +170,7 @@ def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemory
         default_root_dir=folder,
         logger=loggers,
         callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
     )
@@ -255,7 +257,7 @@ def _restore_kept(trainer: L.Trainer, module: ObjectiveModule) -> dict[str, Any]
     if not keepers or not Path(keepers[0].best_model_path).is_file():
         return {"path": None, "last": None, "epoch": None, "monitor": None, "score": None}
     keeper = keepers[0]
-    saved = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    saved = read_checkpoint(keeper.best_model_path)
     for schedule in (c for c in trainer.callbacks if isinstance(c, Schedule)):  # type: ignore[attr-defined]
         schedule.apply(trainer, module, saved["epoch"] if schedule.interval == "epoch" else saved["global_step"] - 1)
     load_weights(module, saved)

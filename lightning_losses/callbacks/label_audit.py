@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_losses._files import replace
 from lightning_losses.margins import MeanMargins, margins
 from lightning_losses.mixins import HasObjective
 from lightning_losses.ranks import gather_objects
@@ -118,14 +119,16 @@ class LabelAudit(Callback):
         order = means.mean.argsort()[: int((means.count > 0).sum())]  # NaN comes last
         columns = (order, means.mean[order], means.label[order], means.rival[order])
         names = dict(enumerate(self.classes or []))
-        part = Path(path).with_suffix(".part")
-        with part.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for row, margin, label, rival in zip(*(column.tolist() for column in columns), strict=True):
-                number = row if self.rows is None else self.rows[row]
-                writer.writerow([number, f"{margin:.6g}", names.get(label, label), names.get(rival, rival)])
-        part.replace(path)
+        lines: list[tuple[Any, ...]] = [COLUMNS]
+        for row, margin, label, rival in zip(*(column.tolist() for column in columns), strict=True):
+            number = row if self.rows is None else self.rows[row]
+            lines.append((number, f"{margin:.6g}", names.get(label, label), names.get(rival, rival)))
+
+        def save(part: Path) -> None:
+            with part.open("w", newline="") as file:
+                csv.writer(file).writerows(lines)
+
+        replace(Path(path), save)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the margins so far."""

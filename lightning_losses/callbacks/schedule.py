@@ -72,6 +72,10 @@ class Schedule(Callback):
         self._last = ()
         self.apply(trainer, pl_module, 0)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the value there that is due where a run is resumed, also within an epoch."""
+        self.apply(trainer, pl_module, trainer.current_epoch if self.interval == "epoch" else trainer.global_step)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the epoch's value there."""
         if self.interval == "epoch":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,28 @@ from lightning_losses.gradient_window import GradientWindow, Verdict, add_penalt
 from lightning_losses.mixins._order import Ordered
 from lightning_losses.non_finite import NonFinite
 from lightning_losses.objective import Auxiliary, Objective, Terms
-from lightning_losses.ranks import TrainerRanks
+from lightning_losses.random_states import random_states, set_random_states
+from lightning_losses.ranks import TrainerRanks, gather_objects
 
 STATE_KEY = "lightning_losses"  # under which a checkpoint keeps what is not among its weights
+FORMAT = 1  # of what lies there; raised when an earlier version could not read it
+
+
+def check_format(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of a later version, which keeps what this one would not find.
+
+    Args:
+        checkpoint: Its content.
+
+    Raises:
+        ValueError: It is of a later version.
+    """
+    there = checkpoint.get(STATE_KEY, {}).get("format", FORMAT)
+    if there > FORMAT:
+        raise ValueError(
+            f"the checkpoint has format {there} of a later version of lightning_losses, this one reads up to {FORMAT}: "
+            "update the package"
+        )
 
 
 def remember(module: Any, **specs: Any) -> None:
@@ -51,6 +70,7 @@ class HasObjective(Ordered):
         self._ll_reset()
         self._ll_observers: list[Callable[[Tensor, Tensor], None]] = []
         self._ll_skips = False
+        self._ll_saved_progress: Sequence[Mapping[str, Any]] = []
         self._ll_watch: Callable[[Any, Objective], None] | None = None
 
     def compute_objective(self, input: Any, target: Any, sample_weight: Any = None) -> Terms:
@@ -151,9 +171,49 @@ class HasObjective(Ordered):
         """Keep the hyper-parameters plain data, which loads with `weights_only=True`; save no ruined weights."""
         self._ll_read_verdicts()
         super().on_save_checkpoint(checkpoint)
+        own = checkpoint.setdefault(STATE_KEY, {})
+        own["format"] = FORMAT
+        if self._trainer is not None:
+            own["progress"] = self._ll_of_all_ranks(self._ll_progress())
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             if key in checkpoint:
                 checkpoint[key] = plain(checkpoint[key])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a later version's, and keep what a resumed run goes on with until it begins."""
+        super().on_load_checkpoint(checkpoint)
+        check_format(checkpoint)
+        self._ll_saved_progress = checkpoint.get(STATE_KEY, {}).get("progress", [])
+
+    def on_fit_start(self) -> None:
+        """Let a resumed run go on with what the one before kept of its progress."""
+        super().on_fit_start()
+        saved, self._ll_saved_progress = self._ll_saved_progress, []
+        if self.trainer.ckpt_path is not None and saved:
+            self._ll_go_on(saved)
+
+    def _ll_progress(self) -> dict[str, Any]:
+        """Return what this process must know to go on from within an epoch as if it had not stopped."""
+        return {"random": random_states(), "scale": self._ll_window.scale, "skipped": self._ll_skipped_steps}
+
+    def _ll_go_on(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Take up the progress that all processes have saved, the rank's own where there are as many as then."""
+        ranks = TrainerRanks(self.trainer)
+        if ranks.count == len(saved):
+            own = saved[ranks.index]
+            set_random_states(own["random"])
+            self._ll_window.scale = own["scale"]
+        else:
+            warnings.warn(
+                f"the checkpoint is of {len(saved)} processes, now there are {ranks.count}: random numbers, such as "
+                "those of dropout, go on otherwise",
+                stacklevel=2,
+            )
+        self._ll_skipped_steps = saved[0]["skipped"]
+
+    def _ll_of_all_ranks(self, own: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what each process passes; after an error, which others may not have met, its own alone."""
+        return [own] if self.trainer.interrupted else gather_objects(own)
 
     def _ll_reset(self) -> None:
         """Forget a run, which may have ended in the middle of a window."""

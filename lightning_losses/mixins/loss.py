@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -89,6 +89,7 @@ class LossMixin(HasObjective):
         super().__init__(*args, **kwargs)
         self.objective.loss = UncountedLoss(loss) if needs_counts(loss) else mean_loss(loss)
         self._ll_log_template = log_template
+        self._ll_skipped_before = 0
         self._ll_means: dict[str, dict[int, EpochMeans]] = {stage: {} for stage in STAGES}
         self._ll_skips = choice("non_finite", non_finite, ("raise", "skip")) == "skip"
         self._ll_asked_exact = exact is True
@@ -208,10 +209,11 @@ class LossMixin(HasObjective):
                     )
                     return
 
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's means."""
-        super().on_train_epoch_start()
-        self._ll_start("train")
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+        """Start the epoch's means with its first batch: not every run that is resumed starts its first epoch."""
+        if batch_idx == 0:
+            self._ll_start("train")
+        return super().on_train_batch_start(batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
@@ -267,6 +269,19 @@ class LossMixin(HasObjective):
         same = same and {name: value.shape for name, value in saved["weights"].items()} == shapes
         if "state_dict" in checkpoint:  # a sharded checkpoint keeps its weights elsewhere
             checkpoint["state_dict"] |= {**saved["weights"], **constants} if same else fresh
+
+    def _ll_progress(self) -> dict[str, Any]:
+        """Return what else is needed: the epoch's means so far."""
+        means = self._ll_means["train"].get(0, EpochMeans())
+        return {**super()._ll_progress(), "means": means.state(), "skipped_before": self._ll_skipped_before}
+
+    def _ll_go_on(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Take up the epoch's means so far, those of all processes in the first."""
+        super()._ll_go_on(saved)
+        self._ll_skipped_before = saved[0]["skipped_before"]
+        if TrainerRanks(self.trainer).index == 0:
+            means = EpochMeans().merge(EpochMeans.from_state(own["means"]) for own in saved)
+            self._ll_means["train"] = {0: means} if means.names else {}
 
     def _ll_constants(self) -> tuple[str, ...]:
         """Return prefixes of what the configuration gives: torch's criteria hold nothing else, but save it."""

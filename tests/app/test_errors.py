@@ -35,7 +35,7 @@ CASES = {
     "unknown monitor": (None, ["callbacks.checkpoint.monitor=val/auc"], "callbacks.checkpoint.monitor=val/auc"),
     "unknown metric": (None, ["metrics.binary.f1.name=BinaryF1"], "did you mean 'BinaryF1Score'?"),
     "wrong task": (None, ["task=regression"], "task=regression: these data are binary"),
-    "no checkpoint": (None, ["ckpt_path=nowhere.ckpt"], "there is no file 'nowhere.ckpt'"),
+    "no checkpoint": (None, ["ckpt_path=nowhere.ckpt"], "there is no checkpoint 'nowhere.ckpt'"),
     "folder": (None, ["hydra.run.dir=/dev/null/run"], "/dev/null"),
     "no path": (None, ["data=csv"], "data.path is not given"),
     "missing file": (None, ["data=csv", "data.path=no.csv", "data.target=y"], "no.csv"),

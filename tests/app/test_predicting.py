@@ -223,7 +223,7 @@ def test_a_class_in_a_checkpoint_is_not_imported(tmp_path):
 
 def test_a_checkpoint_of_another_program_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="holds no run of this command"):
+    with pytest.raises(ValueError, match="is a file of torch's but no checkpoint of Lightning's"):
         evaluate(ll.compose("mode=test", f"ckpt_path={tmp_path / 'other.ckpt'}"), tmp_path)
 
 

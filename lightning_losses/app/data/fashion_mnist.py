@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from lightning_losses._files import replace
 from lightning_losses.app.data.base import Dataset, Task, as_target, check_task, make_parts
 from lightning_losses.app.data.idx import read_idx
 from lightning_losses.app.data.images import pixel_names, standardise
 from lightning_losses.app.data.split import Rows, Split
-from lightning_losses.app.files import write
 
 SOURCE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 MD5 = {  # as the publisher gives them
@@ -133,4 +133,4 @@ def _download(path: Path) -> None:
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[path.name]:
         raise ConnectionError(f"data.download: what {SOURCE}/{path.name} sent is not the publisher's file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, lambda part: part.write_bytes(content))
+    replace(path, lambda part: part.write_bytes(content))

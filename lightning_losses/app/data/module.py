@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import lightning as L
 import torch
@@ -73,19 +74,48 @@ class BatchLoader:
     """Batches `(x[rows], y[rows])`: one indexing operation each, no worker, no collation.
 
     Its attributes are named as those of torch's DataLoader, so that Lightning finds `batch_sampler.sampler.set_epoch`.
+    Lightning saves its state and restores it where a run is resumed within an epoch.
     """
 
     def __init__(self, part: Part, batch_sampler: BatchSampler) -> None:
         self.part = part
         self.batch_sampler = batch_sampler
+        self._served = 0
+        self._first = 0  # batch of the next iteration
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # lazy: a resumed run makes this iterator before it calls set_epoch
-        for rows in self.batch_sampler:
+        first, self._first = self._first, 0
+        self._served = first
+        for rows in islice(self.batch_sampler, first, None):
+            self._served += 1
             yield self.part.x[rows], self.part.y[rows]
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the epoch has come, and what must be the same to go on from there."""
+        ranks = self.batch_sampler.sampler.ranks
+        return {
+            "served": self._served,
+            "batches": len(self),
+            "rows": len(self.part.y),
+            "rows of a batch": self.batch_sampler.batch_size * ranks,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Begin the next iteration with the batch after those that were served; after the last one with the first."""
+        if state_dict["served"] == state_dict["batches"]:
+            return
+        own = self.state_dict()
+        for name in ("rows", "rows of a batch"):
+            if own[name] != state_dict[name]:
+                raise ValueError(
+                    f"the checkpoint was written within an epoch, with {state_dict[name]} {name} (now {own[name]}, all "
+                    "processes together): give the same data and data.batch_size, or resume from the end of an epoch"
+                )
+        self._first = state_dict["served"]
 
 
 class InMemoryData(L.LightningDataModule):
