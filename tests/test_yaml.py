@@ -141,7 +141,7 @@ def test_the_trainers_arguments_are_complete():
 )
 def test_the_callbacks_arguments_are_complete_with_their_names(block, callback, elsewhere):
     expected = inspect.signature(callback.__init__).parameters.keys() - {"self"} - elsewhere
-    assert ll.compose().callbacks[block].keys() - {"enabled"} == expected
+    assert ll.compose().callbacks[block].keys() - {"enabled", "last_every_n_steps"} == expected
 
 
 @pytest.mark.parametrize("choice", choices(CONF / "app", ["data"]))
