@@ -98,11 +98,25 @@ def test_a_large_sum_is_exact():
     assert P.l2_penalty(weight).item() == pytest.approx(exact.item() ** 2 * len(weight) / 2, rel=5e-5)
 
 
+@pytest.mark.parametrize("shape", [(2**19 + 3,), (1, 2**19), (2**18, 2), (2**10, 2**9), (2**9 - 1, 2**9 + 1)], ids=str)
+def test_a_large_sum_in_place_is_exact(shape):
+    weight, gradient = torch.full(shape, 0.7), torch.zeros(shape)
+    exact = weight.flatten()[0].item()
+    value = P.add_elastic_net_gradient_([weight], [gradient], l1=0.3, l2=0.5)
+    assert value.item() == pytest.approx((0.3 * exact + 0.25 * exact**2) * weight.numel(), rel=1e-5)
+    torch.testing.assert_close(gradient, torch.full(shape, 0.3 + 0.5 * exact))
+
+
+def test_no_tensors_are_no_penalty():
+    assert P.add_elastic_net_gradient_([], [], l1=0.3, l2=0.5) == 0
+
+
 def awkward_tensors():
-    """Weights and gradients whose memory differs: large, of several layouts, sliced, half, scalar, empty."""
+    """Weights and gradients whose memory differs: longer than a block, of many layouts, sliced, half, scalar, empty."""
     channels_last = torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last)
     weights = [
-        torch.randn(2**17 + 5),
+        torch.randn(2**18 + 5),
+        torch.randn(2**9, 2**10).T,
         torch.randn(3, 4),
         torch.randn(4, 3).T,
         channels_last,
@@ -116,7 +130,7 @@ def awkward_tensors():
         torch.randn(2, 2, dtype=torch.float64),
     ]
     gradients = [torch.randn_like(weight) for weight in weights]
-    gradients[4] = gradients[4].contiguous()
+    gradients[5] = gradients[5].contiguous()
     return weights, gradients
 
 
