@@ -21,7 +21,7 @@ from tests.app.loading import write_fashion, write_image_folder
 
 CONF = Path(conf.__file__).parent
 GROUPS = ("loss", "regularizer", "constraint", "optimizer", "scheduler")
-OWN_GROUPS = ("loss", "data", "model", "metrics", "trainer", "callbacks", "logger")
+OWN_GROUPS = ("loss", "data", "model", "metrics", "trainer", "callbacks", "logger", "compare")
 STEP = [
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=1",
@@ -150,5 +150,15 @@ def test_the_datas_arguments_are_complete(choice):
     expected = inspect.signature(KINDS[mapping.name]).parameters.keys() - {"task", "split"}
     if "columns" in expected:
         expected = expected - {"columns"} | inspect.get_annotations(Columns).keys()
-    shared = {"name", "split", "val_fraction", "test_fraction", "seed", "batch_size", "eval_batch_size"}
+    shared = {
+        "imbalance",
+        "label_noise",
+        "name",
+        "split",
+        "val_fraction",
+        "test_fraction",
+        "seed",
+        "batch_size",
+        "eval_batch_size",
+    }
     assert mapping.keys() - shared == expected

@@ -34,9 +34,13 @@ def run(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         >>> trained.history[["epoch", "loss", "val_auroc"]]  # doctest: +SKIP
     """
     # lightning and scikit-learn take seconds to import; `--help` needs neither
-    from lightning_losses.app.training import train
+    from lightning_losses.app.training import new_folder, train
 
-    return train(cfg, folder)
+    if cfg.compare.trials is None:
+        return train(cfg, folder)
+    from lightning_losses.app.compare.search import search
+
+    return search(cfg, Path(folder or new_folder()))
 
 
 def predict(cfg: DictConfig, folder: str | Path) -> pd.DataFrame:

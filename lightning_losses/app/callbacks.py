@@ -78,7 +78,7 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[
     if block["monitor"] == "auto":
         block["monitor"] = own
     if block["mode"] == "auto":
-        block["mode"] = _mode(block["monitor"] or own)
+        block["mode"] = better(block["monitor"] or own)
     if block["monitor"] is not None and block["monitor"] not in logged:
         raise ValueError(
             f"callbacks.{key}.monitor={block['monitor']} is not logged (logged: {', '.join(sorted(logged))})"
@@ -105,7 +105,8 @@ def _own_metric(task: Task, logged: set[str]) -> str:
     return next(name for name in (OWN_METRIC[task], "val/accuracy", "val/loss") if name in logged)
 
 
-def _mode(name: str) -> str:
+def better(name: str) -> str:
+    """Return whether `min` or `max` of a metric is better."""
     lower_is_better = ("loss", "objective", "error", "mse", "mae", "regularizer")
     return "min" if any(part in name for part in lower_is_better) else "max"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lightning_losses._validation import choice
@@ -62,13 +65,37 @@ def _job(cfg: DictConfig) -> float | None:
 
 
 def _train(cfg: DictConfig, folder: str) -> float | None:
-    """Train once; the monitored metric is what a Hydra sweeper optimises."""
-    from lightning_losses.app.training import train
+    """Train; the monitored metric is what a Hydra sweeper optimises."""
+    from lightning_losses.app import run
 
-    run = train(cfg, folder)
-    if run.result["status"] == "interrupted":
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _train_in_sweep(cfg, Path(folder))
+    trained = run(cfg, folder)
+    if trained.result["status"] == "interrupted":
         sys.exit(INTERRUPTED)
-    return run.result["checkpoint"]["score"]
+    return trained.result["checkpoint"]["score"]
+
+
+def _train_in_sweep(cfg: DictConfig, folder: Path) -> float | None:
+    """Train; a failure is written down and the sweep goes on, after Ctrl-C what has finished is reported."""
+    from lightning_losses.app import run
+    from lightning_losses.app.compare.callback import report_sweep
+    from lightning_losses.app.files import write_json
+
+    try:
+        trained = run(cfg, folder)
+        if trained.result["status"] != "interrupted":
+            return trained.result["checkpoint"]["score"]
+    except Exception as error:
+        line = one_line(error)
+        print(f"lightning-losses: {line}", file=sys.stderr)
+        write_json(folder / "result.json", {"status": "failed", "error": line})
+        return math.nan
+    except KeyboardInterrupt:
+        pass
+    with _one_line_errors():
+        report_sweep(Path(HydraConfig.get().sweep.dir), cfg, fit=False)
+    sys.exit(INTERRUPTED)
 
 
 def _evaluate(cfg: DictConfig, folder: str) -> None:
@@ -83,9 +110,18 @@ def _predict(cfg: DictConfig, folder: str) -> None:
     predict(cfg, folder)
 
 
+def _report(cfg: DictConfig, _: str) -> None:
+    from lightning_losses.app.compare.callback import report_sweep
+
+    if cfg.path is None:
+        raise ValueError("path is not given: add path=FOLDER, that of a sweep")
+    report_sweep(Path(cfg.path), cfg, fit=False)
+
+
 MODES: dict[str, Callable[[DictConfig, str], float | None]] = {
     "train": _train,
     "validate": _evaluate,
     "test": _evaluate,
     "predict": _predict,
+    "report": _report,
 }

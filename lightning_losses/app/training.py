@@ -67,7 +67,7 @@ class Run:
 def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     """Train what a config describes; see `lightning_losses.app.run`."""
     by_time = folder is None
-    folder = Path(folder or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}").absolute()
+    folder = Path(folder or new_folder()).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     saved = {} if cfg.ckpt_path is None else read_checkpoint(cfg.ckpt_path)
     forget_peak()
@@ -94,6 +94,11 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
             write_files(folder, result, history, module, data)
             print_result(folder, result)
         return Run(module, history, result, folder)
+
+
+def new_folder() -> Path:
+    """Return where a run leaves its files that was given no folder."""
+    return Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}"
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

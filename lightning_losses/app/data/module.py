@@ -13,6 +13,8 @@ from torch import Tensor
 from lightning_losses._validation import choice, positive
 from lightning_losses.app.data.base import Dataset, Part, class_indices
 
+STEPS = 200  # of an epoch, which batch_size=auto aims at
+
 
 class RowOrder:
     """Row numbers in an order that depends on the seed and the epoch alone.
@@ -123,7 +125,8 @@ class InMemoryData(L.LightningDataModule):
 
     Args:
         dataset: The data.
-        batch_size: Rows of a training batch.
+        batch_size: Rows of a training batch; `auto`: the power of two, from 32 to 2048, by which an epoch has about
+            `STEPS` batches.
         eval_batch_size: Rows of a validation or test batch.
         seed: Of the order of the training rows.
         sampler: `balanced` draws the training rows with replacement, each class equally often; None takes each once.
@@ -135,14 +138,14 @@ class InMemoryData(L.LightningDataModule):
     def __init__(
         self,
         dataset: Dataset,
-        batch_size: int = 100,
+        batch_size: int | str = 100,
         eval_batch_size: int = 1000,
         seed: int = 0,
         sampler: str | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
-        self.batch_size = int(positive("data.batch_size", batch_size))
+        self.batch_size = _batch_size(batch_size, len(dataset.parts["train"].y))
         self.eval_batch_size = int(positive("data.eval_batch_size", eval_batch_size))
         self.seed = seed
         self._weight = None if sampler is None else _weight(dataset, sampler)
@@ -166,6 +169,14 @@ class InMemoryData(L.LightningDataModule):
             raise ValueError(f"the {name} part has {len(part.y)} rows, too few for {ranks} processes")
         order = RowOrder(len(part.y), shuffle=shuffle, seed=self.seed, rank=rank, ranks=ranks, weight=weight)
         return BatchLoader(part, BatchSampler(order, batch_size))
+
+
+def _batch_size(given: int | str, rows: int) -> int:
+    """Return the number, for `auto` that which makes an epoch neither a few steps nor thousands."""
+    if not isinstance(given, str):
+        return int(positive("data.batch_size", given))
+    choice("data.batch_size", given, ("auto",))
+    return 2 ** min(max(round(math.log2(rows / STEPS)), 5), 11)
 
 
 def _weight(dataset: Dataset, sampler: str) -> Tensor:

@@ -1,0 +1,60 @@
+"""What ends a sweep: the report, whose path is the last line. Nothing slow is imported before."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from lightning_losses.app.errors import one_line
+
+
+class Report(Callback):
+    """Reports a sweep of trainings when it has ended."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report; exit status 1 if a job has failed, or there is nothing to report."""
+        if config.mode != "train":
+            return
+        try:
+            failed = report_sweep(Path(config.hydra.sweep.dir), config, fit=True)
+        except Exception as error:  # Hydra would make a warning of it
+            sys.exit(f"lightning-losses: {one_line(error)}")
+        if failed:
+            sys.exit(1)
+
+
+def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
+    """Report what the jobs of a sweep have left, and print where.
+
+    Args:
+        folder: Of the sweep.
+        cfg: The config, of which `compare` and `metrics` count.
+        fit: Fit the reference models first.
+
+    Returns:
+        How many jobs have failed.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: There is nothing to report, or a name is unknown.
+        OSError: The folder cannot be written to.
+    """
+    from lightning_losses.app.compare.references import fit_references
+    from lightning_losses.app.compare.report import write_report
+    from lightning_losses.app.compare.sweep import FAILED, FINISHED, read_sweep
+    from lightning_losses.app.tables import say
+
+    jobs = read_sweep(folder)
+    if fit:
+        fit_references(folder, jobs, cfg)
+    page = write_report(folder, cfg.compare)
+    for job in jobs:
+        if job.status != FINISHED:
+            say(f"job {job.name} {job.status}{': ' * bool(job.error)}{job.error}")
+    say("report in")
+    say(str(page))
+    return sum(job.status == FAILED for job in jobs)

@@ -1,0 +1,317 @@
+"""Jobs of a sweep, grouped by what they have in common, and what their metrics say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+from lightning_losses._validation import choice
+from lightning_losses.app.callbacks import better
+from lightning_losses.app.compare.recall import recall_by_class
+from lightning_losses.app.compare.statistics import Mean, differences, holm, paired_p
+from lightning_losses.app.compare.sweep import FINISHED, LEARNING, REPEATS, Job, command
+from lightning_losses.app.data import Task
+
+LOSS, REFERENCE = "loss", "reference"
+ALPHA = 0.05
+OWN_TERMS = ("loss", "objective", "loss_step")  # each loss has its own units
+FIRST_METRIC: dict[Task, str] = {
+    "binary": "average_precision",
+    "multiclass": "accuracy",
+    "multilabel": "average_precision",
+    "regression": "mse",
+}
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What one metric says of one entry.
+
+    Attributes:
+        mean: Over the repetitions.
+        difference: Paired, to the baseline; of no value for the baseline itself.
+        p: Of the difference, corrected for the number of losses; NaN where nothing is tested.
+    """
+
+    mean: Mean
+    difference: Mean
+    p: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table: a loss, or what else the sweep varies, or a reference model.
+
+    Attributes:
+        name: What distinguishes it.
+        kind: `loss` or `reference`.
+        values: Metric -> repetition -> value, on the part that judges.
+        seconds: Of training, for each repetition.
+        memory: Peak of the process in MB, for each repetition.
+        recall: Of each class, for each repetition.
+        jobs: Those that have finished; of a reference model none.
+        command: What repeats it; None for a reference model.
+        statistics: By metric.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, Mapping[str, float]]
+    seconds: Sequence[float]
+    memory: Sequence[float]
+    recall: Sequence[Sequence[float]]
+    jobs: Sequence[Job]
+    command: str | None
+    statistics: Mapping[str, Statistic]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Entries on the same data.
+
+    Attributes:
+        title: What distinguishes the data, where the sweep varies them.
+        task: What the target is.
+        part: Which one judges, `test` or `val`.
+        rows: Of that part.
+        targets: The classes, labels or target columns.
+        metrics: What was measured, the first is the one that counts.
+        baseline: Name of the entry to which the others are compared.
+        entries: Reference models, then the rest in the order of the sweep.
+        notes: On models that are missing.
+    """
+
+    title: str
+    task: Task
+    part: str
+    rows: int
+    targets: Sequence[str]
+    metrics: Sequence[str]
+    baseline: str
+    entries: Sequence[Entry]
+    notes: Sequence[str]
+
+    @property
+    def metric(self) -> str:
+        """The one that counts."""
+        return self.metrics[0]
+
+    @property
+    def losses(self) -> list[Entry]:
+        """The entries that are no reference models."""
+        return [entry for entry in self.entries if entry.kind == LOSS]
+
+    def best(self, entries: Sequence[Entry], metric: str) -> Entry | None:
+        """Return the entry with the best mean."""
+        known = [entry for entry in entries if metric in entry.statistics]
+        sign = 1 if better(metric) == "max" else -1
+        return max(known, key=lambda entry: sign * entry.statistics[metric].mean.mean, default=None)
+
+
+def compare(
+    jobs: Sequence[Job],
+    references: Sequence[Mapping[str, Any]],
+    metric: str | None = None,
+    baseline: str | None = None,
+) -> list[Comparison]:
+    """Compare the finished jobs of a sweep, those on other data apart.
+
+    Args:
+        jobs: Of the sweep, in its order.
+        references: Records of reference models.
+        metric: The one that counts; None: that of the task.
+        baseline: Name of the entry to compare to; None: the first.
+
+    Returns:
+        A comparison for each kind of data.
+
+    Raises:
+        ValueError: No job has finished, or `metric` or `baseline` is unknown.
+    """
+    finished = [job for job in jobs if job.status == FINISHED]
+    if not finished:
+        first = next((f", the first with: {job.error}" for job in jobs if job.error), "")
+        raise ValueError(f"none of {len(jobs)} jobs has finished{first}")
+    keys = [key for key in _varying(finished) if key not in REPEATS]
+    of_data = [key for key in keys if _chooses_rows(key)]
+    own = [key for key in keys if key not in of_data]
+    groups: dict[str, list[Job]] = {}
+    for job in finished:
+        groups.setdefault(_label(job, of_data, with_keys=True), []).append(job)
+    return [_compare(title, group, own, references, metric, baseline) for title, group in groups.items()]
+
+
+def _compare(
+    title: str,
+    jobs: Sequence[Job],
+    keys: Sequence[str],
+    references: Sequence[Mapping[str, Any]],
+    metric: str | None,
+    baseline: str | None,
+) -> Comparison:
+    part = "test" if all("test" in job.result["rows"] for job in jobs) else "val"
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(_label(job, keys) or str(job.result["config"]["loss"].get("name", "all")), []).append(job)
+    base = choice("compare.baseline", baseline or next(iter(groups)), groups)
+    losses = [_loss(name, group, part) for name, group in groups.items()]
+    models, notes = _references(jobs, references, part)
+    result = jobs[0].result
+    metrics = _metrics([*losses, *models], result["task"], metric)
+    return Comparison(
+        title=title,
+        task=result["task"],
+        part=part,
+        rows=result["rows"][part],
+        targets=result["targets"],
+        metrics=metrics,
+        baseline=base,
+        entries=_with_statistics([*models, *losses], base, metrics),
+        notes=notes,
+    )
+
+
+def _varying(jobs: Sequence[Job]) -> list[str]:
+    """Return the keys in which the overrides of jobs differ, in the order in which they were given."""
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
+    return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
+def _chooses_rows(key: str) -> bool:
+    group, _, name = key.lstrip("+").partition(".")
+    return group in ("data", "task") and name not in LEARNING
+
+
+def _label(job: Job, keys: Sequence[str], *, with_keys: bool = False) -> str:
+    """Return what distinguishes a job in some keys; of a single one the value is enough."""
+    values = {key: job.overrides.get(key, "default") for key in keys}
+    if len(keys) == 1 and not with_keys:
+        return values[keys[0]]
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _loss(name: str, jobs: Sequence[Job], part: str) -> Entry:
+    memory = [job.result["peak_memory_mb"]["process"] for job in jobs]
+    return Entry(
+        name=name,
+        kind=LOSS,
+        values=_by_metric({job.repeat: job.metrics for job in jobs}, part),
+        seconds=[job.result["seconds"] for job in jobs],
+        memory=[value for value in memory if value is not None],
+        recall=[recall for job in jobs if (recall := _recall(job, part)) is not None],
+        jobs=jobs,
+        command=_command(jobs),
+        statistics={},
+    )
+
+
+def _recall(job: Job, part: str) -> list[float] | None:
+    outputs = job.outputs.get(part)
+    if outputs is None:
+        return None
+    return recall_by_class(job.result["task"], outputs.target, outputs.decision, len(job.result["targets"]))
+
+
+def _references(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part: str) -> tuple[list[Entry], list[str]]:
+    """Return the reference models on the rows of these jobs, and why some are missing."""
+    repeats = {job.name: job.repeat for job in jobs}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if not repeats.keys().isdisjoint(record["jobs"]):
+            groups.setdefault(record["name"], []).append(record)
+    entries, notes = [], dict[str, None]()
+    for name, group in groups.items():
+        notes |= dict.fromkeys(f"{name}: {record['error']}" for record in group if record["error"])
+        fitted = [record for record in group if record["status"] == FINISHED]
+        if fitted:
+            of_repeat = {
+                repeats[job]: record["metrics"] for record in fitted for job in record["jobs"] if job in repeats
+            }
+            entries.append(
+                Entry(
+                    name=name,
+                    kind=REFERENCE,
+                    values=_by_metric(of_repeat, part),
+                    seconds=[record["seconds"] for record in fitted],
+                    memory=[],
+                    recall=[recall for record in fitted if (recall := record["recall"][part]) is not None],
+                    jobs=[],
+                    command=None,
+                    statistics={},
+                )
+            )
+    return entries, list(notes)
+
+
+def _by_metric(of_repeat: Mapping[str, Mapping[str, float | None]], part: str) -> dict[str, dict[str, float]]:
+    """Turn `{repeat: {part/metric: value}}` round, of one part."""
+    values: dict[str, dict[str, float]] = {}
+    for repeat, metrics in of_repeat.items():
+        for name, value in metrics.items():
+            of_part, _, metric = name.partition("/")
+            if of_part == part and metric not in OWN_TERMS and value is not None:
+                values.setdefault(metric, {})[repeat] = value
+    return values
+
+
+def _metrics(entries: Sequence[Entry], task: Task, wanted: str | None) -> list[str]:
+    """Return the metrics, first the one that counts."""
+    known = list(dict.fromkeys(metric for entry in entries for metric in entry.values))
+    if not known:
+        raise ValueError("no job has a metric to compare by: give metrics in the config")
+    default = FIRST_METRIC[task] if FIRST_METRIC[task] in known else known[0]
+    first = choice("compare.metric", wanted or default, known)
+    return [first, *(metric for metric in known if metric != first)]
+
+
+def _with_statistics(entries: Sequence[Entry], baseline: str, metrics: Sequence[str]) -> list[Entry]:
+    base = next(entry for entry in entries if entry.kind == LOSS and entry.name == baseline)
+    statistics: list[dict[str, Statistic]] = [{} for _ in entries]
+    for metric in metrics:
+        of_base = base.values.get(metric, {})
+        found = [[] if entry is base else differences(entry.values.get(metric, {}), of_base) for entry in entries]
+        tested = [
+            paired_p(of_entry) if entry.kind == LOSS else nan for entry, of_entry in zip(entries, found, strict=True)
+        ]
+        for own, entry, of_entry, p in zip(statistics, entries, found, holm(tested), strict=True):
+            if metric in entry.values:
+                own[metric] = Statistic(Mean.of(list(entry.values[metric].values())), Mean.of(of_entry), p)
+    return [Entry(**{**vars(entry), "statistics": own}) for entry, own in zip(entries, statistics, strict=True)]
+
+
+def _command(jobs: Sequence[Job]) -> str:
+    """Return the command that repeats some jobs, which differ in their seeds alone."""
+    if len(jobs) == 1:
+        return jobs[0].command
+    swept = {
+        key: ",".join(dict.fromkeys(job.overrides[key] for job in jobs)) for key in REPEATS if key in jobs[0].overrides
+    }
+    return command({**jobs[0].overrides, **swept}, sweep=True)
+
+
+def shown_metric(metric: str) -> str:
+    """Return a metric's name in words."""
+    return metric.replace("auroc", "AUROC").replace("_", " ")
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return in a few sentences what the metric that counts says."""
+    metric, base, losses = comparison.metric, comparison.baseline, comparison.losses
+    best = comparison.best(losses, metric)
+    if best is None or len(losses) == 1:
+        return ""
+    of_best = best.statistics[metric]
+    margin = "" if best.name == base else f" ({of_best.difference.mean:+.4f} to {base})"
+    said = [f"Best mean {shown_metric(metric)}: {best.name}, {of_best.mean.mean:.4f}{margin}."]
+    if of_best.mean.n < 2:
+        said.append("One run of each says nothing about chance: repeat it, as in seed=0,1,2,3,4.")
+    elif telling := [e.name for e in losses if metric in e.statistics and e.statistics[metric].p < ALPHA]:
+        said.append(f"Different from {base} beyond chance (p < {ALPHA}): {', '.join(telling)}.")
+    else:
+        said.append(f"No difference to {base} is beyond chance (p < {ALPHA}).")
+    reference = comparison.best([entry for entry in comparison.entries if entry.kind == REFERENCE], metric)
+    if reference is not None:
+        said.append(f"Best reference model: {reference.name}, {reference.statistics[metric].mean.mean:.4f}.")
+    return " ".join(said)

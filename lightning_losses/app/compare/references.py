@@ -1,0 +1,157 @@
+"""Models without a network, on the same rows as the jobs: what a loss has to beat."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+
+from lightning_losses._validation import choice
+from lightning_losses.app.compare.recall import recall_by_class
+from lightning_losses.app.compare.sweep import FAILED, FINISHED, Job
+from lightning_losses.app.data import Dataset, Part, Task, build_data
+from lightning_losses.app.data.base import as_target
+from lightning_losses.app.errors import one_line
+from lightning_losses.app.files import write_json
+from lightning_losses.app.metrics import Metrics, build_metrics
+from lightning_losses.app.tables import say
+from lightning_losses.losses import Prediction
+
+REFERENCES = "references.json"
+SKIPPED = "skipped"
+ITERATIONS = 1000  # of the logistic regression; scikit-learn's 100 are too few for many columns
+
+Maker = tuple[str, Callable[[], Any]]
+LINEAR: dict[Task, Maker] = {
+    "binary": ("logistic regression", lambda: LogisticRegression(max_iter=ITERATIONS)),
+    "multiclass": ("logistic regression", lambda: LogisticRegression(max_iter=ITERATIONS)),
+    "multilabel": ("logistic regression", lambda: MultiOutputClassifier(LogisticRegression(max_iter=ITERATIONS))),
+    "regression": ("ridge regression", RidgeCV),
+}
+TREES: dict[Task, Maker] = {
+    "binary": ("boosted trees", lambda: HistGradientBoostingClassifier(random_state=0)),
+    "multiclass": ("boosted trees", lambda: HistGradientBoostingClassifier(random_state=0)),
+    "multilabel": ("boosted trees", lambda: MultiOutputClassifier(HistGradientBoostingClassifier(random_state=0))),
+    "regression": ("boosted trees", lambda: MultiOutputRegressor(HistGradientBoostingRegressor(random_state=0))),
+}
+KINDS = {"linear": LINEAR, "trees": TREES}
+
+
+def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
+    """Fit the reference models once for each division of the data, and write `references.json`.
+
+    They train on the rows and labels that the jobs train on, images flattened, and are judged by the same metrics on
+    the same rows.
+
+    Args:
+        folder: Of the sweep.
+        jobs: Its jobs.
+        cfg: The sweep's config, of which `compare` and `metrics` count.
+
+    Raises:
+        ValueError: `compare.references` has an unknown name.
+    """
+    kinds = [choice("compare.references", kind, KINDS) for kind in cfg.compare.references]
+    divisions: dict[str, list[Job]] = {}
+    for job in jobs:
+        if job.status == FINISHED:
+            divisions.setdefault(json.dumps(job.result["config"]["data"], sort_keys=True), []).append(job)
+    records: list[dict[str, Any]] = []
+    for i, (data, of_data) in enumerate(divisions.items() if kinds else ()):
+        task: Task = of_data[0].result["task"]
+        dataset = build_data(json.loads(data), task).dataset
+        for kind in kinds:
+            name, make = KINDS[kind][task]
+            say(f"reference model, {name}, data {i + 1} of {len(divisions)}")
+            record = _fit(make, dataset, cfg)
+            records.append({"name": name, "jobs": [job.name for job in of_data], **record})
+    write_json(folder / REFERENCES, {"references": records})
+
+
+def read_references(folder: Path) -> list[dict[str, Any]]:
+    """Return the records that `fit_references` has left, if it has run."""
+    try:
+        return list(json.loads((folder / REFERENCES).read_text(encoding="utf-8"))["references"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _fit(make: Callable[[], Any], dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
+    """Return the metrics and the time of one model, or why there are none."""
+    train = dataset.parts["train"]
+    x = train.x.flatten(1).numpy()
+    size = x.size * dataset.outputs
+    if size > cfg.compare.reference_limit:
+        reason = (
+            f"{len(x):,} rows x {x.shape[1]:,} columns x {dataset.outputs} outputs would take long: "
+            f"compare.reference_limit={size} fits it"
+        )
+        return {"status": SKIPPED, "error": reason}
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            model = make().fit(x, _as_fitted(dataset.task, train))
+    except Exception as error:
+        return {"status": FAILED, "error": one_line(error)}
+    seconds = time.perf_counter() - start
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    judged = {name: part for name, part in dataset.parts.items() if name != "train"}
+    predictions = {name: _predict(model, dataset, part) for name, part in judged.items()}
+    return {
+        "status": FINISHED,
+        "error": None if converged else f"did not converge in {ITERATIONS} steps",
+        "seconds": round(seconds, 2),
+        "metrics": dict(_judge(dataset, predictions, cfg)),
+        "recall": {
+            name: recall_by_class(dataset.task, judged[name].y, said.decision, len(dataset.targets))
+            for name, said in predictions.items()
+        },
+    }
+
+
+def _as_fitted(task: Task, part: Part) -> Any:
+    """Return the targets in the shape that scikit-learn takes."""
+    return part.y.flatten().numpy() if task in ("binary", "multiclass") else part.y.numpy()
+
+
+def _predict(model: Any, dataset: Dataset, part: Part) -> Prediction:
+    """Return decisions and probabilities in the shapes of a module's."""
+    x = part.x.flatten(1).numpy()
+    decision = as_target(dataset.task, np.asarray(model.predict(x)))
+    if dataset.task == "regression":
+        return Prediction(decision, None)
+    probabilities = model.predict_proba(x)
+    if dataset.task == "multilabel":
+        probabilities = np.stack([of_label[:, 1] for of_label in probabilities], axis=1)
+    elif dataset.task == "binary":
+        probabilities = probabilities[:, 1:]
+    return Prediction(decision, torch.tensor(probabilities, dtype=torch.float32))
+
+
+def _judge(dataset: Dataset, predictions: Mapping[str, Prediction], cfg: DictConfig) -> Iterator[tuple[str, float]]:
+    """Yield the metrics of each part, those of the config."""
+    for part, prediction in predictions.items():
+        for kind, named in _metrics(dataset, cfg).items():
+            for name, metric in named.items():
+                said = getattr(prediction, kind)
+                if said is not None:
+                    yield f"{part}/{name}", float(metric(said, dataset.parts[part].y))
+
+
+def _metrics(dataset: Dataset, cfg: DictConfig) -> Metrics:
+    cfg = cfg.copy()
+    cfg.sizes.outputs = dataset.outputs
+    spec = OmegaConf.to_container(cfg.metrics, resolve=True)
+    return build_metrics(cast("dict[str, Any]", spec)[dataset.task] or {})

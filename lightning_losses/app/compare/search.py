@@ -1,0 +1,127 @@
+"""So many trials of settings for each job, chosen on the validation part: every loss gets the same chance."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import exp, inf, isfinite, log
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_losses.app.callbacks import better
+from lightning_losses.app.compare.comparison import FIRST_METRIC
+from lightning_losses.app.compare.sweep import INTERRUPTED, RESULT, TRIALS
+from lightning_losses.app.errors import one_line
+from lightning_losses.app.files import write_json
+from lightning_losses.app.tables import say
+from lightning_losses.app.training import Run, train
+
+Values = dict[str, Any]
+
+
+def search(cfg: DictConfig, folder: Path) -> Run:
+    """Train with the values as given and with random ones, and keep the run that is best on the validation part.
+
+    Args:
+        cfg: The config. `compare.trials` is how often to train, `compare.space` between what values are drawn, of its
+            part `loss` for the loss at hand alone. All losses draw the same values for what they share.
+        folder: Where `result.json` is left, that of the chosen trial with the list of all; each has a folder of its own
+            below, and only the chosen one keeps its checkpoints.
+
+    Returns:
+        The chosen run.
+
+    Raises:
+        ValueError: `compare.trials` is below 1, `ckpt_path` is given, or a range in `compare.space` is none.
+        FloatingPointError: Every trial has diverged.
+    """
+    count = cfg.compare.trials
+    if count < 1 or cfg.ckpt_path is not None:
+        raise ValueError(f"compare.trials={count} must be at least 1, and starts anew: leave ckpt_path out")
+    runs: dict[int, Run] = {}
+    trials: list[dict[str, Any]] = []
+    for number in range(count):
+        values = _draw(cfg, number)
+        say(f"trial {number + 1} of {count}: {shown(values)}")
+        try:
+            runs[number] = train(_with(cfg, values), folder / TRIALS / str(number))
+        except FloatingPointError as error:  # too high a rate is a bad value, not the end
+            say(one_line(error))
+            trials.append({"values": values, "score": None, "error": one_line(error)})
+            continue
+        trials.append({"values": values, "score": _score(runs[number], cfg.compare.metric), "error": None})
+        if runs[number].result["status"] == INTERRUPTED:
+            break
+    if not runs:
+        raise FloatingPointError(f"every trial has diverged, the first with: {trials[0]['error']}")
+    chosen = _best(runs, trials)
+    say(f"chosen: trial {chosen + 1}, {shown(trials[chosen]['values'])}")
+    result = {**runs[chosen].result, "trials": trials, "chosen_trial": chosen}
+    write_json(folder / RESULT, result)
+    for number in runs.keys() - {chosen}:
+        shutil.rmtree(folder / TRIALS / str(number) / "checkpoints", ignore_errors=True)
+    return replace(runs[chosen], result=result, folder=folder)
+
+
+def shown(values: Values) -> str:
+    """Return drawn values in a line."""
+    numbers = (f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
+    return " ".join(numbers) or "the values as given"
+
+
+def _draw(cfg: DictConfig, number: int) -> Values:
+    """Return the values of a trial; the first one is the config as it is."""
+    space = cast("Values", OmegaConf.to_container(cfg.compare.space, resolve=True))
+    space["loss"] = space["loss"].get(cfg.loss.get("name"), {})
+    return {key: _value(key, given, [cfg.seed, number]) for key, given in _ranges(space)} if number else {}
+
+
+def _ranges(space: Values, *path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the key of each value that is drawn, and between what."""
+    for key, value in space.items():
+        if isinstance(value, Mapping) and "low" not in value:
+            yield from _ranges(dict(value), *path, key)
+        else:
+            yield ".".join([*path, key]), value
+
+
+def _value(key: str, given: Any, seed: list[int]) -> Any:
+    """Draw a value: one of a list, or a number between `low` and `high`, of which `log: true` draws the logarithm."""
+    generator = np.random.default_rng([*seed, zlib.crc32(key.encode())])  # the same for all losses
+    if isinstance(given, list):
+        return given[int(generator.integers(len(given)))]
+    low, high, in_log = given["low"], given["high"], given.get("log", False)
+    if not low < high or (in_log and low <= 0):
+        raise ValueError(f"compare.space: {key} must have low < high, and low > 0 with log, got {given}")
+    if in_log:
+        return exp(generator.uniform(log(low), log(high)))
+    return float(generator.uniform(low, high))
+
+
+def _with(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    cfg = cfg.copy()
+    for key, value in values.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+def _score(run: Run, metric: str | None) -> float | None:
+    """Return the metric by which trials are compared, the greater the better; None if it has no value."""
+    metrics = run.result["metrics"]
+    names = (f"val/{metric or FIRST_METRIC[run.result['task']]}", "val/accuracy", "val/loss")
+    name = next((name for name in names if name in metrics), None)
+    if name is None or not isfinite(metrics[name]):
+        return None
+    return float(metrics[name] if better(name) == "max" else -metrics[name])
+
+
+def _best(runs: Mapping[int, Run], trials: list[dict[str, Any]]) -> int:
+    """Return the number of the best trial, or of the one that was interrupted."""
+    stopped = [number for number, run in runs.items() if run.result["status"] == INTERRUPTED]
+    scores = {number: trials[number]["score"] for number in runs}
+    return stopped[0] if stopped else max(runs, key=lambda number: -inf if scores[number] is None else scores[number])

@@ -1,0 +1,96 @@
+"""Means over seeds, differences to a baseline, and whether they are more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of `n` values, with its interval.
+
+    Attributes:
+        n: Number of values.
+        mean: Their mean; NaN of none.
+        half: Half the width of the interval of Student's t that holds the true mean with probability `LEVEL`; NaN of
+            fewer than two.
+    """
+
+    n: int
+    mean: float
+    half: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Mean:
+        """Return the mean of values and its interval.
+
+            mean -+ t(0.975, n - 1) * sd / sqrt(n)
+
+        Args:
+            values: One for each repetition.
+
+        Returns:
+            The mean.
+
+        Example:
+            >>> Mean.of([1.0, 2.0, 3.0])
+            Mean(n=3, mean=2.0, half=2.484...)
+        """
+        if len(values) < 2:
+            return cls(len(values), values[0] if values else nan, nan)
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / sqrt(len(values))
+        return cls(len(values), float(np.mean(values)), half)
+
+
+def paired_p(differences: Sequence[float]) -> float:
+    """Return the p-value of Student's paired t-test: how often chance alone gives a mean so far from 0.
+
+    Args:
+        differences: One for each repetition.
+
+    Returns:
+        The p-value, two-sided; NaN of fewer than two differences, or where all are the same number that is not 0.
+    """
+    if len(differences) < 2:
+        return nan
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else nan
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p-values for their number, so that one below 0.05 by chance is as rare as with a single test.
+
+        p_holm(i) = max over j <= i of min(1, (m - j + 1) * p(j)), sorted p(1) <= ... <= p(m)
+
+    Args:
+        p: One for each test; NaN is no test.
+
+    Returns:
+        The corrected p-values, in the same order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    Source:
+        Holm: A Simple Sequentially Rejective Multiple Test Procedure, 1979.
+    """
+    tested = sorted((value, i) for i, value in enumerate(p) if not isnan(value))
+    corrected, largest = [nan] * len(p), 0.0
+    for rank, (value, i) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * value))
+        corrected[i] = largest
+    return corrected
+
+
+def differences(values: Mapping[str, float], baseline: Mapping[str, float]) -> list[float]:
+    """Return value minus baseline for each repetition that both have."""
+    return [value - baseline[repeat] for repeat, value in values.items() if repeat in baseline]

@@ -1,0 +1,148 @@
+"""What the jobs of a sweep have left in their folders: plain data, of which nothing is executed or resolved."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from lightning_losses.app.outputs import OUTPUTS, Outputs, read_outputs
+
+RESULT = "result.json"
+TRIALS = "trials"
+OVERRIDES = Path(".hydra") / "overrides.yaml"
+REPEATS = ("seed", "data.seed", "data.fold")
+LEARNING = ("batch_size", "eval_batch_size", "sampler")  # of the block `data`, but no other rows
+NEEDED = {"config", "metrics", "peak_memory_mb", "rows", "seconds", "seed", "targets", "task"}  # of a finished job
+FINISHED, INTERRUPTED, FAILED, UNFINISHED = "finished", "interrupted", "failed", "unfinished"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: Its folder below that of the sweep: Hydra numbers the jobs.
+        folder: Its own.
+        overrides: What it was started with, key by key.
+        result: The content of its `result.json`; empty if there is none.
+    """
+
+    name: str
+    folder: Path
+    overrides: Mapping[str, str]
+    result: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """`finished`, `interrupted`, `failed`, or `unfinished` where there is no result."""
+        return str(self.result.get("status", UNFINISHED))
+
+    @property
+    def error(self) -> str:
+        """Why it failed, in a line."""
+        return str(self.result.get("error") or "")
+
+    @property
+    def repeat(self) -> str:
+        """Its seeds and the rows that they choose: jobs that share it differ in how they learn alone."""
+        data = {key: value for key, value in self.result["config"]["data"].items() if key not in LEARNING}
+        return json.dumps([self.result["seed"], data], sort_keys=True)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics that have a value."""
+        metrics = self.result.get("metrics", {})
+        return {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
+
+    @property
+    def kept_folder(self) -> Path:
+        """Where its files lie: its own folder, or that of the chosen trial."""
+        chosen = self.result.get("chosen_trial")
+        return self.folder if chosen is None else self.folder / TRIALS / str(int(chosen))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch; empty if the file is missing or damaged."""
+        try:
+            return pd.read_csv(self.kept_folder / "history.csv")
+        except (OSError, ValueError):
+            return pd.DataFrame()
+
+    @cached_property
+    def outputs(self) -> dict[str, Outputs]:
+        """What its model says about the rows of each part; empty if the file is missing or damaged."""
+        try:
+            return read_outputs(self.kept_folder / OUTPUTS)
+        except (OSError, ValueError, TypeError, BadZipFile):
+            return {}
+
+    @property
+    def command(self) -> str:
+        """The command that repeats it."""
+        return command(self.overrides)
+
+
+def read_sweep(folder: Path) -> list[Job]:
+    """Read the jobs below a folder in the order in which they were started.
+
+    Args:
+        folder: Of a sweep, or of a run.
+
+    Returns:
+        The jobs, also those that have not finished.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no job of this command.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(folder)!r}")
+    folders = [path.parents[1] for path in sorted(folder.rglob(str(OVERRIDES)), key=_in_order)]
+    jobs = [_read_job(of_job.relative_to(folder).as_posix(), of_job) for of_job in folders]
+    if not jobs:
+        raise ValueError(f"path: {str(folder)!r} holds no job of a sweep, which would have a file {OVERRIDES}")
+    if not any(job.result for job in jobs):
+        raise ValueError(f"path: {str(folder)!r} holds {len(jobs)} jobs, but no {RESULT} of this command")
+    return jobs
+
+
+def command(overrides: Mapping[str, str], *, sweep: bool = False) -> str:
+    """Return the command line that has these overrides."""
+    words = ["lightning-losses", *(["--multirun"] if sweep else [])]
+    return shlex.join([*words, *(f"{key}={value}" for key, value in overrides.items())])
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Sort numbers in a path as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _read_job(name: str, folder: Path) -> Job:
+    return Job(name, folder, dict(_read_overrides(folder / OVERRIDES)), _read_result(folder / RESULT))
+
+
+def _read_overrides(path: Path) -> Iterator[tuple[str, str]]:
+    given: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    for override in given:
+        key, _, value = str(override).partition("=")
+        yield key, value
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    """Return the result; empty if it is missing, damaged, or of something else."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        known = result["status"] in (INTERRUPTED, FAILED) or (result["status"] == FINISHED and result.keys() >= NEEDED)
+        return dict(result) if known else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}

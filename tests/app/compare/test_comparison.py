@@ -1,0 +1,125 @@
+"""How jobs are grouped, paired and tested."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lightning_losses.app.compare.comparison import compare, verdict
+from lightning_losses.app.compare.sweep import read_sweep
+from tests.app.compare.making import write_job, write_overrides, write_sweep
+
+CE = [0.60, 0.70, 0.65, 0.62]
+FOCAL = [0.66, 0.75, 0.72, 0.67]
+SCE = [0.61, 0.69, 0.66, 0.60]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    write_sweep(tmp_path, {"ce": CE, "focal": FOCAL, "sce": SCE})
+    return read_sweep(tmp_path)
+
+
+def names(comparison):
+    return [entry.name for entry in comparison.entries]
+
+
+def test_differences_are_paired_and_their_p_is_corrected(sweep):
+    (comparison,) = compare(sweep, [])
+    assert (comparison.part, comparison.baseline, names(comparison)) == ("test", "ce", ["ce", "focal", "sce"])
+    base, focal, sce = (entry.statistics["average_precision"] for entry in comparison.entries)
+    assert focal.mean.mean == pytest.approx(np.mean(FOCAL))
+    assert focal.difference.mean == pytest.approx(np.mean(FOCAL) - np.mean(CE))
+    small, large = stats.ttest_rel(FOCAL, CE).pvalue, stats.ttest_rel(SCE, CE).pvalue
+    assert focal.p == pytest.approx(2 * small)
+    assert sce.p == pytest.approx(max(large, 2 * small))
+    assert (base.difference.n, math.isnan(base.p)) == (0, True)
+    assert verdict(comparison) == (
+        "Best mean average precision: focal, 0.7000 (+0.0575 to ce). Different from ce beyond chance (p < 0.05): focal."
+    )
+
+
+def test_another_baseline(sweep):
+    (comparison,) = compare(sweep, [], baseline="sce")
+    assert comparison.entries[0].statistics["average_precision"].difference.mean == pytest.approx(
+        np.mean(CE) - np.mean(SCE)
+    )
+    with pytest.raises(ValueError, match=r"compare\.baseline.*'focl'.*did you mean 'focal'"):
+        compare(sweep, [], baseline="focl")
+    with pytest.raises(ValueError, match=r"compare\.metric"):
+        compare(sweep, [], metric="accuracy")
+
+
+def test_a_missing_seed_leaves_the_others_paired(tmp_path):
+    write_sweep(tmp_path, {"ce": CE, "focal": FOCAL})
+    (tmp_path / "1" / "result.json").unlink()
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    difference = comparison.entries[1].statistics["average_precision"].difference
+    assert (difference.n, comparison.entries[0].statistics["average_precision"].mean.n) == (3, 3)
+    assert difference.mean == pytest.approx(np.mean(np.delete(np.subtract(FOCAL, CE), 1)))
+
+
+def test_jobs_on_other_rows_are_not_paired(tmp_path):
+    for i, (loss, fraction) in enumerate([("ce", 0.2), ("focal", 0.3)]):
+        write_job(tmp_path / str(i), [f"loss={loss}"], {"average_precision": 0.5}, data={"test_fraction": fraction})
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert comparison.entries[1].statistics["average_precision"].difference.n == 0
+
+
+def test_other_data_are_compared_apart_and_how_they_are_learned_is_not(tmp_path):
+    number = 0
+    for rate in (0.0, 0.4):
+        for sampler in ("null", "balanced"):
+            overrides = ["data=csv", f"data.label_noise.rate={rate}", f"data.sampler={sampler}", "seed=0"]
+            data = {"label_noise": {"rate": rate}, "sampler": sampler}
+            write_job(tmp_path / str(number), overrides, {"average_precision": 0.5}, data=data)
+            number += 1
+    clean, noisy = compare(read_sweep(tmp_path), [])
+    assert (clean.title, noisy.title) == ("data.label_noise.rate=0.0", "data.label_noise.rate=0.4")
+    assert names(clean) == names(noisy) == ["null", "balanced"]
+    assert clean.entries[1].statistics["average_precision"].difference.n == 1
+
+
+def test_several_things_that_vary_are_named(tmp_path):
+    for i, (loss, rate) in enumerate([("ce", 1), ("ce", 2), ("focal", 1), ("focal", 2)]):
+        write_job(tmp_path / str(i), [f"loss={loss}", f"optimizer.lr={rate}"], {"average_precision": 0.5})
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert names(comparison)[0] == "loss=ce, optimizer.lr=1"
+    assert len(names(comparison)) == 4
+
+
+def test_a_row_has_the_command_that_repeats_it(sweep):
+    (comparison,) = compare(sweep, [])
+    assert comparison.entries[1].command == "lightning-losses --multirun data=csv loss=focal seed=0,1,2,3"
+
+
+def test_reference_models_stand_first_and_are_not_tested(sweep):
+    record = {"name": "boosted trees", "status": "finished", "error": None, "seconds": 2.0, "recall": {"test": [1, 0]}}
+    records = [
+        {**record, "jobs": [str(seed), str(seed + 4), str(seed + 8)], "metrics": {"test/average_precision": 0.7 + seed}}
+        for seed in range(4)
+    ]
+    records.append({"name": "logistic regression", "status": "skipped", "error": "too large", "jobs": ["0"]})
+    (comparison,) = compare(sweep, records)
+    assert names(comparison)[0] == "boosted trees"
+    of_trees = comparison.entries[0].statistics["average_precision"]
+    assert of_trees.difference.mean == pytest.approx(0.7 + 1.5 - np.mean(CE))
+    assert math.isnan(of_trees.p)
+    assert comparison.notes == ["logistic regression: too large"]
+    assert "Best reference model: boosted trees, 2.2000." in verdict(comparison)
+
+
+def test_recall_of_each_class_is_counted_from_the_rows(sweep):
+    (comparison,) = compare(sweep, [])
+    outputs = sweep[0].outputs["test"]
+    target, decision = outputs.target.flatten() == 1, outputs.decision.flatten() == 1
+    expected = [float((~decision[~target]).float().mean()), float(decision[target].float().mean())]
+    assert comparison.entries[0].recall[0] == pytest.approx(expected)
+
+
+def test_without_a_finished_job_the_first_error_is_said(tmp_path):
+    write_overrides(tmp_path / "0", ["loss=ce"])
+    (tmp_path / "0" / "result.json").write_text('{"status": "failed", "error": "no such file"}')
+    with pytest.raises(ValueError, match="none of 1 jobs has finished, the first with: no such file"):
+        compare(read_sweep(tmp_path), [])

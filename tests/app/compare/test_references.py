@@ -1,0 +1,87 @@
+"""Reference models on the rows of the jobs, judged as scikit-learn judges them."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, average_precision_score, r2_score, recall_score, roc_auc_score
+
+import lightning_losses as ll
+from lightning_losses.app.compare.references import fit_references, read_references
+from lightning_losses.app.compare.sweep import Job
+from lightning_losses.app.data import build_data
+
+RINGS = ["data=rings", "data.positives=100", "data.negatives=300", "data.test_fraction=0.2"]
+
+
+def job(name, task, *overrides):
+    cfg = ll.compose(*overrides)
+    result = {"status": "finished", "task": task, "config": {"data": OmegaConf.to_container(cfg.data, resolve=True)}}
+    return Job(name, None, {}, result)
+
+
+def dataset_of(made):
+    return build_data(json.loads(json.dumps(made.result["config"]["data"])), made.result["task"]).dataset
+
+
+def test_metrics_are_scikit_learns_on_the_same_rows(tmp_path):
+    jobs = [job("0", "binary", *RINGS), job("1", "binary", *RINGS), job("2", "binary", *RINGS, "seed=1")]
+    fit_references(tmp_path, jobs, ll.compose())
+    records = read_references(tmp_path)
+    assert [(record["name"], record["jobs"]) for record in records] == [
+        ("logistic regression", ["0", "1"]),
+        ("boosted trees", ["0", "1"]),
+        ("logistic regression", ["2"]),
+        ("boosted trees", ["2"]),
+    ]
+    parts = dataset_of(jobs[0]).parts
+    (x, y), (test_x, test_y) = ((parts[name].x.numpy(), parts[name].y.flatten().numpy()) for name in ("train", "test"))
+    for record, model in zip(
+        records, [LogisticRegression(max_iter=1000), HistGradientBoostingClassifier(random_state=0)], strict=False
+    ):
+        model.fit(x, y)
+        said, decided = model.predict_proba(test_x)[:, 1], model.predict(test_x)
+        assert record["metrics"]["test/auroc"] == pytest.approx(roc_auc_score(test_y, said))
+        assert record["metrics"]["test/average_precision"] == pytest.approx(average_precision_score(test_y, said))
+        assert record["metrics"]["test/accuracy"] == pytest.approx(accuracy_score(test_y, decided))
+        assert record["recall"]["test"] == pytest.approx(recall_score(test_y, decided, average=None))
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "metric"),
+    [
+        ("multiclass", ["data=digits"], "test/accuracy"),
+        ("multilabel", ["data=random_labels", "data.rows=60", "data.labels=2"], "val/average_precision"),
+    ],
+)
+def test_other_tasks(task, overrides, metric, tmp_path):
+    fit_references(tmp_path, [job("0", task, *overrides)], ll.compose("compare.references=[linear]"))
+    (record,) = read_references(tmp_path)
+    assert 0.3 < record["metrics"][metric] <= 1
+
+
+def test_a_number_to_predict(tmp_path, write_table):
+    path = write_table(x=range(60), y=[2.0 * i + 0.5 for i in range(60)])
+    made = job("0", "regression", "data=csv", f"data.path={path}", "data.target=y")
+    fit_references(tmp_path, [made], ll.compose("compare.references=[linear]"))
+    (record,) = read_references(tmp_path)
+    assert record["name"] == "ridge regression"
+    part = dataset_of(made).parts["test"]
+    assert record["metrics"]["test/r2"] == pytest.approx(r2_score(part.y, part.y), abs=0.01)
+
+
+def test_what_would_take_long_is_left_out_and_said(tmp_path):
+    fit_references(tmp_path, [job("0", "binary", *RINGS)], ll.compose("compare.reference_limit=100"))
+    record = read_references(tmp_path)[0]
+    assert record["status"] == "skipped"
+    # (400 - 80 - 120) rows x 2 columns
+    assert record["error"] == "200 rows x 2 columns x 1 outputs would take long: compare.reference_limit=400 fits it"
+
+
+def test_an_unknown_model_and_none(tmp_path):
+    with pytest.raises(ValueError, match=r"compare\.references.*'tree'.*did you mean 'trees'"):
+        fit_references(tmp_path, [job("0", "binary", *RINGS)], ll.compose("compare.references=[tree]"))
+    fit_references(tmp_path, [job("0", "binary", *RINGS)], ll.compose("compare.references=[]"))
+    assert read_references(tmp_path) == []

@@ -1,0 +1,103 @@
+"""A sweep ends with its report, whatever has happened in it."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from lightning_losses.app import callbacks
+from tests.app.compare.making import write_overrides, write_sweep
+
+QUICK = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none"]
+QUICK += ["logger=none", "hydra.sweep.dir=sweep", "compare.references=[linear]"]
+FILES = {"report.html", "report.csv", "report.json", "references.json", "differences.png", "learning_curves.png"}
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+
+
+def test_a_sweep_ends_with_its_report_and_lists_what_has_failed(command, tmp_path):
+    outcome = command("--multirun", *QUICK, "loss=bce,focal,mse", "seed=0,1")
+    page = tmp_path / "sweep" / "report.html"
+    assert outcome.status == 1  # loss=mse is for numbers
+    assert outcome.out.splitlines()[-1] == str(page)
+    assert {path.name for path in page.parent.iterdir()} >= FILES | {"reliability_0.png", "reliability_1.png"}
+    error = "loss=mse"
+    assert outcome.err.count(f"lightning-losses: {error}") == 2
+    rows = pd.read_csv(page.parent / "report.csv")
+    assert rows["name"].unique().tolist() == ["logistic regression", "bce", "focal"]
+    assert set(rows["runs"]) == {2}
+    jobs = json.loads((page.parent / "report.json").read_text())["jobs"]
+    assert [job["status"] for job in jobs] == ["finished"] * 4 + ["failed"] * 2
+    assert error in jobs[-1]["error"]
+    assert jobs[-1]["error"] in page.read_text().replace("&#39;", "'")
+
+    page.unlink()
+    again = command("mode=report", "path=sweep", "compare.baseline=focal")
+    assert (again.status, again.out.splitlines()[-1]) == (0, str(page))
+    rows = pd.read_csv(page.parent / "report.csv")
+    assert set(rows["baseline"]) == {"focal"}
+    assert "logistic regression" in set(rows["name"])
+
+
+def test_ctrl_c_reports_what_is_there(command, tmp_path, monkeypatch):
+    start = callbacks.History.on_train_epoch_start
+    started = []
+
+    def press_ctrl_c(self, trainer, pl_module):
+        started.append(self)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        start(self, trainer, pl_module)
+
+    monkeypatch.setattr(callbacks.History, "on_train_epoch_start", press_ctrl_c)
+    outcome = command("--multirun", *QUICK, "loss=bce,focal,sce")
+    assert outcome.status == 130
+    assert outcome.out.splitlines()[-1] == str(tmp_path / "sweep" / "report.html")
+    jobs = json.loads((tmp_path / "sweep" / "report.json").read_text())["jobs"]
+    assert [job["status"] for job in jobs] == ["finished", "interrupted"]
+
+
+def test_a_sweep_of_which_nothing_has_finished_is_one_line(command):
+    outcome = command("--multirun", *QUICK, "loss=mse,huber")
+    assert outcome.status == 1
+    assert "none of 2 jobs has finished, the first with: loss=mse" in outcome.err.splitlines()[-1]
+
+
+def test_a_sweep_of_another_mode_has_no_report(command, tmp_path):
+    outcome = command("--multirun", "mode=predict", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert outcome.status == 1
+    assert not (tmp_path / "sweep" / "report.html").exists()
+
+
+def something_else(folder):
+    write_overrides(folder / "0", ["a=1"])
+
+
+def unwritable(folder):
+    write_sweep(folder, {"ce": [0.5]})
+    (folder / "report.html").mkdir()
+
+
+BAD_FOLDERS = {
+    "missing": (lambda _: None, "path: there is no folder 'sweep'"),
+    "empty": (lambda folder: folder.mkdir(), "path: 'sweep' holds no job of a sweep"),
+    "something else": (something_else, "path: 'sweep' holds 1 jobs, but no result.json of this command"),
+    "unwritable": (unwritable, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FOLDERS)
+def test_a_folder_that_cannot_be_reported_is_one_line(kind, command, tmp_path):
+    make, line = BAD_FOLDERS[kind]
+    make(tmp_path / "sweep")
+    outcome = command("mode=report", "path=sweep")
+    assert outcome.status == 1
+    assert line in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_report_needs_a_path(command):
+    assert "path is not given: add path=FOLDER" in command("mode=report").err

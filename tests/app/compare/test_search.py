@@ -1,0 +1,99 @@
+"""Every loss gets the same trials, and the best on the validation part is kept."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import lightning_losses as ll
+from lightning_losses.app import run
+from lightning_losses.app.compare import search as searching
+from lightning_losses.app.training import Run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Replace the training by a score that falls with the distance of the rate from 0.01; return the configs."""
+    configs = []
+
+    def train(cfg, folder):
+        configs.append(cfg)
+        if cfg.optimizer.lr > 0.05:
+            raise FloatingPointError("diverged")
+        (folder / "checkpoints").mkdir(parents=True)
+        metrics = {
+            "val/average_precision": 1 - abs(cfg.optimizer.lr - 0.01),
+            "test/average_precision": cfg.optimizer.lr,
+        }
+        return Run(None, pd.DataFrame(), {"status": "finished", "task": "binary", "metrics": metrics}, folder)
+
+    monkeypatch.setattr(searching, "train", train)
+    return configs
+
+
+def test_the_best_on_the_validation_part_is_kept(trained, tmp_path):
+    result = run(ll.compose("compare.trials=8"), tmp_path).result
+    rates = [cfg.optimizer.lr for cfg in trained]
+    assert rates[0] == ll.compose().optimizer.lr
+    assert len({*rates}) == 8
+    assert all(1e-4 <= rate <= 0.1 for rate in rates)
+    nearest = min(range(8), key=lambda i: abs(rates[i] - 0.01) if rates[i] <= 0.05 else 1)
+    assert result["chosen_trial"] == nearest
+    assert result["metrics"]["test/average_precision"] == rates[nearest]
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert [trial["score"] is None for trial in result["trials"]] == [rate > 0.05 for rate in rates]
+    kept = {path.parent.name for path in tmp_path.glob("trials/*/checkpoints")}
+    assert kept == {str(nearest)}
+
+
+def test_losses_draw_the_same_for_what_they_share_and_each_its_own(trained, tmp_path):
+    for loss in ("focal", "sce"):
+        run(ll.compose(f"loss={loss}", "compare.trials=4"), tmp_path / loss)
+    focal, sce = trained[:4], trained[4:]
+    for one, other in zip(focal, sce, strict=True):
+        assert (one.optimizer.lr, one.regularizer) == (other.optimizer.lr, other.regularizer)
+    assert len({cfg.loss.gamma for cfg in focal}) == 4
+    assert len({(cfg.loss.alpha, cfg.loss.beta) for cfg in sce}) == 4
+    assert 1e-6 <= sce[1].regularizer.l2.factor <= 1e-2
+
+
+def test_other_seeds_draw_others(trained, tmp_path):
+    for seed in (0, 1):
+        run(ll.compose(f"seed={seed}", "compare.trials=2"), tmp_path / str(seed))
+    assert trained[1].optimizer.lr != trained[3].optimizer.lr
+
+
+def test_a_choice_of_values(trained, tmp_path):
+    run(ll.compose("loss=taylor_ce", "compare.trials=6"), tmp_path)
+    assert {cfg.loss.order for cfg in trained} <= {1, 2, 3, 4, 6, 8}
+    assert len({cfg.loss.order for cfg in trained}) > 2
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("overrides", "error"),
+    [
+        (["compare.trials=0"], r"compare\.trials=0 must be at least 1"),
+        (["compare.trials=2", "ckpt_path=some.ckpt"], "leave ckpt_path out"),
+        (["compare.trials=2", "compare.space.optimizer.lr.low=1"], r"optimizer\.lr must have low < high"),
+        (["compare.trials=2", "compare.space.optimizer.lr.low=0"], "low > 0 with log"),
+    ],
+)
+def test_bad_values(overrides, error, tmp_path):
+    with pytest.raises(ValueError, match=error):
+        run(ll.compose(*overrides), tmp_path)
+
+
+@pytest.mark.usefixtures("trained")
+def test_where_all_diverge_the_first_error_is_said(tmp_path):
+    with pytest.raises(FloatingPointError, match="every trial has diverged, the first with: diverged"):
+        run(ll.compose("compare.trials=1", "optimizer.lr=1"), tmp_path)
+
+
+def test_a_search_for_real(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+    quick = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "callbacks=none", "logger=none"]
+    trained = run(ll.compose("compare.trials=2", *quick), tmp_path)
+    chosen = trained.result["trials"][trained.result["chosen_trial"]]
+    assert trained.result["metrics"]["val/average_precision"] == chosen["score"]
+    assert trained.folder == tmp_path
