@@ -114,9 +114,11 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _mean_curve(jobs: Sequence[Job], column: str) -> pd.Series[float]:
-    """Return the mean of a column of the histories, over the jobs that reached an epoch."""
+    """Return the mean of a column of the histories, over the epochs that at least half of the jobs have reached."""
     columns = [job.history.set_index("epoch")[column] for job in jobs if column in job.history]
-    return pd.concat(columns, axis=1).mean(axis=1) if columns else pd.Series(dtype=float)
+    if not columns:
+        return pd.Series(dtype=float)
+    return pd.concat(columns, axis=1).dropna(thresh=(len(columns) + 1) // 2).mean(axis=1)
 
 
 def _short(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -133,19 +133,28 @@ def _section(comparison: Comparison, prefix: str) -> Section:
             f"{prefix}learning_curves",
             partial(plot_curves, comparison),
             f"Learning curves: {metric} of the validation and the training part over the epochs, a line for each loss",
-            f"{metric} over the epochs, mean over the runs; where runs stop early, over those that go on.",
+            f"{metric} over the epochs that at least half of the runs reach, mean over the runs that reach them.",
         )
     )
     return Section(
         title=comparison.title,
         verdict=verdict(comparison),
         metrics=metric_table(comparison),
-        notes=comparison.notes,
+        notes=[*_about_class_1(comparison), *comparison.notes],
         figures=figures,
         recall=recall_table(comparison),
         reliability=list(_reliability(comparison, prefix)),
         commands=[(entry.name, entry.command) for entry in comparison.losses if entry.command],
     )
+
+
+def _about_class_1(comparison: Comparison) -> Iterator[str]:
+    if comparison.task == "binary":
+        zero, one = comparison.targets
+        yield (
+            f"Class 1, which average precision, f1 and calibration are about, is {one}; "
+            f"for a table data.positive={zero} turns it round."
+        )
 
 
 def _reliability(comparison: Comparison, prefix: str) -> list[Image]:
