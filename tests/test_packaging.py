@@ -86,7 +86,8 @@ def test_wheel_holds_the_package_and_every_yaml(wheel):
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lightning_losses").rglob("*.py")}
     conf = [path for pattern in ("*.py", "*.yaml") for path in (ROOT / "conf").rglob(pattern)]
     expected |= {f"lightning_losses/{path.relative_to(ROOT).as_posix()}" for path in conf}
-    expected |= {"lightning_losses/py.typed"}
+    page = (ROOT / "lightning_losses" / "app" / "compare" / "page").iterdir()
+    expected |= {"lightning_losses/py.typed", *(path.relative_to(ROOT).as_posix() for path in page)}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == expected
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import read_write
 
 _SWEEP = ("--multirun", "-m")
@@ -24,8 +25,8 @@ def relaunchable() -> Iterator[None]:
     config: Any = HydraConfig.get()
     argv = sys.argv
     started_alone = "LOCAL_RANK" not in os.environ
-    if any(flag in argv for flag in _SWEEP):
-        sys.argv = [argv[0], *_flags(argv[1:]), *config.overrides.task]
+    if config.mode == RunMode.MULTIRUN:
+        sys.argv = [argv[0], *_flags(argv[1:]), *config.overrides.task, "hydra.mode=RUN"]
         with read_write(config):
             config.run.dir = config.runtime.output_dir
     try:

@@ -17,7 +17,16 @@ RINGS = [
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
 ]
-FILES = {"checkpoints", "data.png", "history.csv", "history.png", "metrics.csv", "predictions.png", "result.json"}
+FILES = {
+    "checkpoints",
+    "data.png",
+    "history.csv",
+    "history.png",
+    "metrics.csv",
+    "outputs.npz",
+    "predictions.png",
+    "result.json",
+}
 
 
 @pytest.mark.parametrize(

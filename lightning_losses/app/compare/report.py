@@ -19,6 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+from lightning_losses._files import replace
 from lightning_losses.app.compare.calibration import calibration
 from lightning_losses.app.compare.comparison import Comparison, compare, shown_metric, verdict
 from lightning_losses.app.compare.figures import plot_curves, plot_differences, plot_reliability
@@ -33,7 +34,7 @@ from lightning_losses.app.compare.tables import (
     records,
     unfinished_table,
 )
-from lightning_losses.app.files import write, write_csv, write_json
+from lightning_losses.app.files import write_csv, write_json
 from lightning_losses.app.report import versions
 
 PAGE = "report.html"
@@ -98,7 +99,7 @@ def write_report(folder: Path, settings: DictConfig) -> Path:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    write(path, lambda part: part.write_bytes(content))
+    replace(path, lambda part: part.write_bytes(content))
 
 
 def _setting(jobs: Sequence[Job], key: str) -> str | None:

@@ -54,6 +54,8 @@ def search(cfg: DictConfig, folder: Path) -> Run:
             say(one_line(error))
             trials.append({"values": values, "score": None, "error": one_line(error)})
             continue
+        if runs[number].module.trainer.world_size > 1:
+            raise ValueError(f"compare.trials={count}: one process tries, choose trainer.devices=1")
         trials.append({"values": values, "score": _score(runs[number], cfg.compare.metric), "error": None})
         if runs[number].result["status"] == INTERRUPTED:
             break

@@ -1,6 +1,7 @@
 """Every loss gets the same trials, and the best on the validation part is kept."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -25,7 +26,8 @@ def trained(monkeypatch):
             "val/average_precision": 1 - abs(cfg.optimizer.lr - 0.01),
             "test/average_precision": cfg.optimizer.lr,
         }
-        return Run(None, pd.DataFrame(), {"status": "finished", "task": "binary", "metrics": metrics}, folder)
+        module = SimpleNamespace(trainer=SimpleNamespace(world_size=1))
+        return Run(module, pd.DataFrame(), {"status": "finished", "task": "binary", "metrics": metrics}, folder)
 
     monkeypatch.setattr(searching, "train", train)
     return configs
