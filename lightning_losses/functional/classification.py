@@ -29,8 +29,8 @@ class CrossEntropy(Phi):
     def log_slope(self, log_p: Tensor) -> Tensor:
         return torch.zeros_like(log_p)
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        return -log_p, torch.ones_like(log_p)
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        return surprise, torch.ones_like(surprise)
 
 
 def cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
@@ -109,10 +109,10 @@ class Focal(Phi):
         surprise = (-log_p).clamp_min(tiny) / miss  # tends to 1 as p tends to 1
         return self.gamma * miss.log() + torch.log1p(self.gamma * log_p.exp() * surprise)
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         if self.gamma < 1:  # a negative power of 0 would follow
-            return super().value_and_descent(log_p, miss)
-        surprise, steep = -log_p, miss if self.gamma == 2 else miss.pow(self.gamma - 1)
+            return super().value_and_descent(surprise, miss)
+        steep = miss if self.gamma == 2 else miss.pow(self.gamma - 1)
         descent = torch.addcmul(surprise, surprise, miss, value=-1)  # p times it
         torch.add(miss, descent, alpha=self.gamma, out=descent).mul_(steep)
         return surprise.mul_(steep).mul_(miss), descent
@@ -188,9 +188,11 @@ class SymmetricCrossEntropy(Phi):
         constant = torch.full_like(log_p, self.alpha).log()
         return torch.logaddexp(constant, log_p + math.log(self.reverse_factor)) if self.reverse_factor else constant
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        value = torch.sub(self.reverse_factor * miss, log_p, alpha=self.alpha)
-        return value, log_p.exp().mul_(self.reverse_factor).add_(self.alpha)
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        # a number that is no tensor costs as much as a small batch's work, but not as `alpha` or in `full_like`
+        descent = torch.full_like(miss, self.alpha).add_(torch.neg(surprise).exp_(), alpha=self.reverse_factor)
+        forward = surprise if self.alpha == 1 else surprise.mul_(self.alpha)
+        return forward.add_(miss, alpha=self.reverse_factor), descent
 
 
 def symmetric_cross_entropy_loss(
@@ -253,9 +255,9 @@ class ReverseCrossEntropy(Phi):
         """Return `log(-phi'(l))` = `log|A| + l`."""
         return log_p + math.log(-math.log(self.label_floor))
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         factor = -math.log(self.label_floor)
-        return factor * miss, factor * log_p.exp()
+        return factor * miss, surprise.neg_().exp_().mul_(factor)
 
 
 def reverse_cross_entropy_loss(
@@ -309,9 +311,9 @@ class GeneralizedCrossEntropy(Phi):
         """Return `log(-phi'(l))` = `q l`."""
         return self.q * log_p
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        exponent = self.q * log_p
-        return exponent.expm1().div_(-self.q), exponent.exp()
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        exponent = surprise.mul_(-self.q)
+        return exponent.expm1().div_(-self.q), exponent.exp_()
 
 
 def generalized_cross_entropy_loss(
@@ -358,8 +360,8 @@ class ProbMAE(Phi):
         """Return `log(-phi'(l))` = `log 2 + l`."""
         return log_p + math.log(2)
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        return 2 * miss, 2 * log_p.exp()
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * miss, surprise.neg_().exp_().mul_(2)
 
 
 def prob_mae_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
@@ -420,9 +422,11 @@ class Poly1(Phi):
         slope = (1 + self.epsilon) + self.epsilon * log_p.expm1()
         return slope.clamp_min(torch.finfo(log_p.dtype).tiny).log()
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        value = self.epsilon * miss - log_p if self.epsilon >= 0 else self.value(log_p)
-        return value, (1 + self.epsilon) - self.epsilon * miss
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        descent = torch.full_like(miss, 1 + self.epsilon).sub_(miss, alpha=self.epsilon)
+        if self.epsilon < 0:
+            return self.value(-surprise), descent
+        return surprise.add_(miss, alpha=self.epsilon), descent
 
 
 def poly1_loss(input: Tensor, target: Tensor, epsilon: float = 1.0, **options: Unpack[FunctionOptions]) -> Tensor:

@@ -7,20 +7,23 @@ gradient once. Rows that fit into one block are read once in all: their gradient
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from lightning_losses.kernels import plain
 from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
+KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
 ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
 FAR = 40.0  # e^-40 is lost beside 1 even in float64
 FAR_ODDS = math.exp(FAR)
+_ONE = torch.ones(())  # a number that is no tensor costs as much as the work on a small batch
 
 
 class _Blocks:
@@ -33,44 +36,39 @@ class _Blocks:
 
     def __init__(self, logits: Tensor, shift: Tensor | None) -> None:
         self.logits, self.shift = logits, shift
-        self.rows, self.classes = logits.shape
-        self.size = max(1, min(self.rows, BLOCK // max(self.classes, 1)))
+        self.size = max(1, BLOCK // max(logits.shape[1], 1))
         self.dtype = torch.promote_types(logits.dtype, torch.float32)
 
     def __iter__(self) -> Iterator[slice]:
-        for start in range(0, max(self.rows, 1), self.size):
-            yield slice(start, min(start + self.size, self.rows))
-
-    @property
-    def is_one(self) -> bool:
-        """Whether all rows are in one block."""
-        return self.size >= self.rows
+        rows = len(self.logits)
+        for start in range(0, max(rows, 1), self.size):
+            yield slice(start, min(start + self.size, rows))
 
     @cached_property
     def _buffer(self) -> Tensor:
-        return torch.empty(self.size, self.classes, dtype=self.dtype)
+        return torch.empty(min(self.size, len(self.logits)), self.logits.shape[1], dtype=self.dtype)
 
     def scratch(self, rows: slice) -> Tensor:
         """Return working memory for these rows."""
         return self._buffer[: rows.stop - rows.start]
 
-    def scores(self, rows: slice, out: Tensor | None) -> Tensor:
-        """Return the shifted logits of these rows: the logits' own memory if that serves, otherwise `out` or new."""
-        block = _part(self.logits, rows)
-        if self.shift is not None:
-            return torch.add(block, self.shift, out=out)
-        if block.dtype == self.dtype:
-            return block
-        return block.to(self.dtype) if out is None else out.copy_(block)
+    def scores(self, rows: slice, out: Tensor) -> Tensor:
+        """Return the shifted logits of these rows: the logits' own memory if that serves, otherwise `out`."""
+        return _scores(self.logits[rows], self.shift, out)
 
-    def odds(self, rows: slice, reference: Tensor, out: Tensor | None) -> Tensor:
-        """Return `exp(score - reference)` of these rows, in `out` or new."""
-        return torch.sub(self.scores(rows, out), reference, out=out).exp_()
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether as many numbers as these may wait for the backward pass, in the memory of its gradient."""
+        return self.logits.numel() <= KEPT and self.logits.dtype == self.dtype
 
 
-def _part(tensor: Tensor, rows: slice) -> Tensor:
-    """Return these rows; where they are all, not even as a view: on a small batch that takes as long as the work."""
-    return tensor if rows.stop - rows.start == len(tensor) else tensor[rows]
+def _scores(logits: Tensor, shift: Tensor | None, out: Tensor | None = None) -> Tensor:
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    if shift is not None:
+        return torch.add(logits, shift, out=out)
+    if logits.dtype == dtype:
+        return logits
+    return logits.to(dtype) if out is None else out.copy_(logits)
 
 
 def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
@@ -80,74 +78,125 @@ def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
 
 def _join(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Return each number of all rows, from the numbers of each block."""
-    return list(parts[0]) if len(parts) == 1 else [torch.cat(numbers) for numbers in zip(*parts, strict=True)]
+    return [torch.cat(numbers) for numbers in zip(*parts, strict=True)]
 
 
-class _TargetLoss(torch.autograd.Function):
-    """With all rows in one block the gradient is made in the forward pass, where its exponentials are."""
+class _OneBlock(torch.autograd.Function):
+    """The target loss of a matrix that is no larger than a block: its gradient is made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
+    ) -> Tensor:
+        column = target.unsqueeze(1)
+        odds, _, surprise, others = _compare(lambda: _scores(logits, shift), column)
+        if not ctx.needs_input_grad[1]:
+            return _value(phi, surprise, used)
+        value, at_target, factor = _value_and_slope(phi, surprise, others, used)
+        ctx.phi = phi
+        ctx.save_for_backward(logits, target, used, shift, odds.scatter_(1, column, at_target).mul_(factor))
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
+        logits, target, used, shift, known = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, _differentiable_gradient(ctx.phi, logits, target, used, shift, grad), None, None, None
+        gradient = (known * grad.unsqueeze(1)).to(logits.dtype)
+        return None, _zero_unused_(gradient, used), None, None, None
+
+
+class _ManyBlocks(torch.autograd.Function):
+    """The target loss of any matrix; exponentials that may be kept become the gradient in the backward pass."""
 
     @staticmethod
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
-        parts = [_log_p(blocks, rows, _part(column, rows)) for rows in blocks]
-        reference, log_p, others = _join([numbers for _, *numbers in parts])
-        if used is not None:
-            log_p, others = log_p.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+        kept = torch.empty(logits.shape, dtype=blocks.dtype) if ctx.needs_input_grad[1] and blocks.may_be_kept else None
+        parts = []
+        for rows in blocks:
+            out = blocks.scratch(rows) if kept is None else kept[rows]
+            parts.append(_compare(partial(blocks.scores, rows, out), column[rows], out)[1:])
+        reference, surprise, others = _join(parts)
         if not ctx.needs_input_grad[1]:
-            return phi.value(log_p).squeeze(1)
-        everything = others + 1
-        value, descent = phi.value_and_descent(log_p, others / everything)
-        factor, others = descent / everything, -others
-        ctx.phi = phi
-        if blocks.is_one:
-            gradient = parts[0][0].scatter_(1, column, others).mul_(factor)
-            ctx.save_for_backward(logits, target, used, shift, gradient)
-        else:
-            ctx.save_for_backward(logits, target, used, shift, None, reference, others, factor)
-        return value.squeeze(1)
+            return _value(phi, surprise, used)
+        value, at_target, factor = _value_and_slope(phi, surprise, others, used)
+        ctx.phi, ctx.odds = phi, None if kept is None else kept.scatter_(1, column, at_target)
+        ctx.save_for_backward(logits, target, used, shift, reference, at_target, factor)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, known, *by_row = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            loss = plain.target_loss(ctx.phi, logits, target, used, shift)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
-        grad = grad.unsqueeze(1)
-        if known is not None:
-            gradient = known * grad if known.dtype == logits.dtype else (known * grad).to(logits.dtype)
-            return None, _zero_unused_(gradient, used), None, None, None
-        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        reference, others, factor = by_row
-        blocks, column, factor = _Blocks(logits, shift), target.unsqueeze(1), factor * grad
-        for rows in blocks:
-            block = gradient[rows]
-            odds = blocks.odds(rows, reference[rows], block if block.dtype == blocks.dtype else blocks.scratch(rows))
-            # the target gets minus the sum of the others: nothing cancels
-            odds.scatter_(1, column[rows], others[rows]).mul_(factor[rows])
-            if odds is not block:
-                block.copy_(odds)
+        logits, target, used, shift, reference, at_target, factor = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, _differentiable_gradient(ctx.phi, logits, target, used, shift, grad), None, None, None
+        factor = factor * grad.unsqueeze(1)
+        odds, ctx.odds = ctx.odds, None  # given away: a second backward pass makes them again
+        if odds is None:
+            gradient = _gradient(_Blocks(logits, shift), target.unsqueeze(1), reference, at_target, factor)
+        else:
+            gradient = odds.mul_(factor)
         return None, _zero_unused_(gradient, used), None, None, None
 
 
-def _log_p(blocks: _Blocks, rows: slice, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return `exp(z_c - r)` of these rows, 0 for the target, then for each row `r`, `log p` and the sum of the former.
+def _compare(
+    scores: Callable[[], Tensor], index: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return `exp(z_c - r)`, 0 for the target, in `out`, then for each row `r`, `-log p` and the sum of the former.
 
     `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
     FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
     `1 + sum` in any case.
     """
-    out = None if blocks.is_one else blocks.scratch(rows)
-    at_target = blocks.scores(rows, out).gather(1, index)
-    odds = blocks.odds(rows, at_target, out).scatter_(1, index, 0.0)
+    z = scores()
+    at_target = z.gather(1, index)
+    odds = torch.sub(z, at_target, out=out).exp_().scatter_(1, index, 0.0)
     others = odds.sum(dim=1, keepdim=True)
     if others.max().item() < FAR_ODDS:
-        return odds, at_target, others.log1p().neg_(), others
-    reference = torch.maximum(at_target, blocks.scores(rows, out).amax(dim=1, keepdim=True) - FAR)
-    odds = blocks.odds(rows, reference, out).scatter_(1, index, 0.0)
+        return odds, at_target, others.log1p(), others
+    z = scores()  # once more: `out` may have held them
+    reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - FAR)
+    odds = torch.sub(z, reference, out=out).exp_().scatter_(1, index, 0.0)
     others = odds.sum(dim=1, keepdim=True)
-    return odds, reference, at_target - reference - others.log1p(), others
+    return odds, reference, others.log1p() + (reference - at_target), others
+
+
+def _value(phi: Phi, surprise: Tensor, used: Tensor | None) -> Tensor:
+    value = phi.value(surprise.neg_()).squeeze(1)
+    return value if used is None else value.where(used, 0)
+
+
+def _value_and_slope(phi: Phi, surprise: Tensor, others: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, and what is to take the place of the target's odds and to multiply all of its row then.
+
+    The target gets minus the sum of the others: nothing cancels.
+    """
+    if used is not None:
+        surprise, others = surprise.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
+    everything = others + _ONE
+    value, descent = phi.value_and_descent(surprise, others / everything)
+    return value.squeeze(1), others.neg_(), descent / everything
+
+
+def _gradient(blocks: _Blocks, column: Tensor, reference: Tensor, at_target: Tensor, factor: Tensor) -> Tensor:
+    gradient = torch.empty_like(blocks.logits, memory_format=torch.contiguous_format)
+    for rows in blocks:
+        block = gradient[rows]
+        odds = block if block.dtype == blocks.dtype else blocks.scratch(rows)
+        torch.sub(blocks.scores(rows, odds), reference[rows], out=odds).exp_()
+        odds.scatter_(1, column[rows], at_target[rows]).mul_(factor[rows])
+        if odds is not block:
+            block.copy_(odds)
+    return gradient
+
+
+def _differentiable_gradient(
+    phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None, grad: Tensor
+) -> Tensor:
+    loss = plain.target_loss(phi, logits, target, used, shift)
+    return torch.autograd.grad(loss, logits, grad, create_graph=True)[0]
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -181,7 +230,7 @@ class _RowExpectation(torch.autograd.Function):
             work = blocks.scratch(rows)
             log_p = torch.sub(blocks.scores(rows, work), peak[rows], out=work).sub_(others[rows])
             p_minus_1 = log_p.expm1()
-            _, descent = ctx.phi.value_and_descent(log_p, -p_minus_1)
+            _, descent = ctx.phi.value_and_descent(-log_p, -p_minus_1)
             by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
             # p * sum(by_class) - by_class, without the cancellation where p is close to 1
             rest = by_class.sum(dim=1, keepdim=True) - by_class
@@ -244,9 +293,8 @@ def _are_labels(share: Tensor) -> bool:
 
 def _write_side(phi: Phi, against: Tensor, factor: Tensor, loss: Tensor, slope: Tensor) -> None:
     """Write `|factor| * phi(log p)` and `factor * dphi/dagainst`, for `p = sigmoid(-against)`."""
-    miss = against.sigmoid()
-    surprise = against.abs().neg_().exp_().log1p_().add_(against.clamp(min=0))
-    value, descent = phi.value_and_descent(surprise.neg_(), miss)
+    miss, surprise = against.sigmoid(), softplus(against, threshold=FAR)
+    value, descent = phi.value_and_descent(surprise, miss)
     torch.abs(factor, out=loss).mul_(value)
     torch.mul(descent, miss.mul_(factor), out=slope)
 
@@ -257,7 +305,8 @@ def target_loss(
     """See `plain.target_loss`."""
     if not len(logits):
         return plain.target_loss(phi, logits, target, used, shift)
-    result: Tensor = _TargetLoss.apply(phi, logits, target, used, shift)
+    way = _OneBlock if logits.numel() <= BLOCK else _ManyBlocks
+    result: Tensor = way.apply(phi, logits, target, used, shift)
     return result
 
 

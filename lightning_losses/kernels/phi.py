@@ -24,16 +24,17 @@ class Phi(Protocol):
     def log_slope(self, log_p: Tensor) -> Tensor:
         """Return `log(-phi'(l))`, finite wherever the slope is not zero."""
 
-    def value_and_descent(self, log_p: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(l)` and `-phi'(l)`; a loss may define it where the two share work.
 
         Args:
-            log_p: `l`.
-            miss: `1 - p`, exact to rounding also where `p` is close to 1.
+            surprise: `-l`, whose memory may be used for the result.
+            miss: `1 - p`, exact to rounding also where `p` is close to 1; to be left as it is.
 
         Returns:
             Two tensors of that shape.
         """
+        log_p = -surprise
         return self.value(log_p), descent(self, log_p)
 
 
