@@ -51,13 +51,13 @@ def check_values(argument: str, values: Tensor, bad: Tensor, allowed: str) -> No
     if may_look(bad):
         if bool(bad.any()):
             raise _error(argument, allowed, values[bad].flatten()[0].item())
-    elif not _is_traced():
+    elif not is_traced():
         _record(argument, allowed, values, bad)
 
 
 def may_look(tensor: Tensor) -> bool:
     """Return whether a value can be read: not while compiling or in `torch.func`; see `check_targets` for the rest."""
-    return not _is_traced() and not (_when == "deferred" and is_accelerator(tensor.device))
+    return not is_traced() and not (_when == "deferred" and is_accelerator(tensor.device))
 
 
 def is_accelerator(device: torch.device) -> bool:
@@ -77,7 +77,7 @@ def report() -> None:
             )
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 

@@ -159,7 +159,7 @@ def _hard_rows(phi: Phi, settings: Settings, factors: ClassFactors, input: Tenso
     loss = _add_z_loss(loss, settings, factors, matrix, used)
     loss = _shaped(nan_where(bad, loss), shape)
     if used is None and (factors.weight is None or settings.normalizer == "samples"):
-        return EqualRows(loss, loss.new_ones(()).expand(shape))
+        return EqualRows(loss)
     weight = _index_weight(settings, factors, index, loss.new_ones(()) if used is None else used.to(loss))
     return RowLoss(loss, _shaped(weight.detach(), shape))
 
@@ -219,11 +219,13 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
         smooth = smooth.to(of_one.dtype)
         loss = factor.positive * smooth * of_one + factor.negative * (1 - smooth) * of_zero
         loss = loss if used is None else loss.where(used, 0)
-    loss, weight = nan_where(bad, loss), loss.new_ones(()).expand_as(loss)
+    loss = nan_where(bad, loss)
     if settings.normalizer == "weights" and factors.weight is not None:
         weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
     elif used is None:
-        return EqualRows(loss, weight)
+        return EqualRows(loss)
+    else:
+        weight = loss.new_ones(())
     return RowLoss(loss, (weight if used is None else weight.where(used, 0)).detach())
 
 

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from lightning_losses._target_checks import check_values
+from lightning_losses._target_checks import check_values, is_traced
 from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._options import Normalizer, Reduction
 
 
-class RowLoss(NamedTuple):
+@dataclass
+class RowLoss:
     """Weighted loss of each row and what it adds to the denominator of the mean, both of the target's shape."""
 
     loss: Tensor
     weight: Tensor
 
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """Return the numerator and the denominator of the mean."""
+        return self.loss.sum(), self.weight.sum()
+
 
 class EqualRows(RowLoss):
-    """Rows that add 1 each to the denominator of the mean."""
+    """Rows that add 1 each to the denominator of the mean, which is made where it is asked for."""
+
+    def __init__(self, loss: Tensor) -> None:
+        self.loss = loss
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """1 for each row."""
+        return self.loss.new_ones(()).expand(self.loss.shape)
+
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """Return the numerator and the denominator of the mean."""
+        return self.loss.sum(), self.loss.new_full((), self.loss.numel())
 
 
 def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weights") -> RowLoss:
@@ -41,5 +60,19 @@ def reduce(rows: RowLoss, reduction: Reduction) -> Tensor:
     if reduction == "sum":
         return rows.loss.sum()
     if isinstance(rows, EqualRows) and rows.loss.numel():
-        return rows.loss.mean()
-    return ratio(rows.loss.sum(), rows.weight.sum())
+        return _mean(rows.loss)
+    return ratio(*rows.totals())
+
+
+def _mean(loss: Tensor) -> Tensor:
+    """Return `loss.mean()`, without its backward pass, which writes the same number for every row."""
+    if is_traced():
+        return loss.mean()
+    return loss.sum() / _count(loss.numel(), loss.dtype)
+
+
+@functools.lru_cache
+def _count(number: int, dtype: torch.dtype) -> Tensor:
+    """Return a number as a tensor, which divides a small batch's loss faster than the number itself."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=dtype)

@@ -35,7 +35,7 @@ def hard_target(
     if target.is_floating_point() or target.dtype == torch.bool:
         raise TypeError(f"target must hold integers as class indices, got {target.dtype}")
     classes = matrix.shape[1]
-    target = target.reshape(-1).long()
+    target = (target if target.dim() == 1 else target.reshape(-1)).long()
     if target.numel() and may_look(target):
         ends = target.aminmax()
         low, high = ends.min.item(), ends.max.item()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_losses.functional._options import Reduction
 from lightning_losses.functional._rows import RowLoss, reduce
-from lightning_losses.kernels.linear import row_losses, sum_and_weight
+from lightning_losses.kernels.linear import Rows, row_losses, sum_and_weight
 
 
 class Rowwise(Protocol):
@@ -64,8 +64,18 @@ def linear_loss(
     rows = hidden.shape[:-1]
     flat = sum_and_weight_arguments(hidden, weight, bias, target, sample_weight)
     if loss.reduction == "none":
-        return row_losses(loss.rows, *flat).reshape(rows)
-    return reduce(RowLoss(*sum_and_weight(loss.rows, *flat)), loss.reduction)
+        return row_losses(loss_and_weight(loss), *flat).reshape(rows)
+    return reduce(RowLoss(*sum_and_weight(loss_and_weight(loss), *flat)), loss.reduction)
+
+
+def loss_and_weight(loss: Rowwise) -> Rows:
+    """Return the loss as a function of logits to its two tensors."""
+
+    def rows(logits: Tensor, target: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = loss.rows(logits, target, sample_weight)
+        return result.loss, result.weight
+
+    return rows
 
 
 def sum_and_weight_arguments(

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from lightning_losses.kernels import blocked, by_rows, plain
+from lightning_losses.kernels import blocked, by_rows, compiled, plain
 from lightning_losses.kernels.phi import Phi as Phi
 from lightning_losses.kernels.phi import apply as apply
 from lightning_losses.kernels.plain import log_softmax as log_softmax
@@ -46,9 +46,15 @@ def element_loss(
 
 
 def _backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
-    """The fast versions are for eager tensors, and have a gradient for the logits alone."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    """The fast versions have a gradient for the logits alone, once where they are compiled."""
+    if torch._C._are_functorch_transforms_active():
         return plain
+    if torch.compiler.is_compiling():
+        return (
+            compiled
+            if logits.device.type == "cpu" and not any(c is not None and c.requires_grad for c in constants)
+            else plain
+        )
     if type(logits) not in (Tensor, torch.nn.Parameter) or any(c is not None and c.requires_grad for c in constants):
         return plain
     return blocked if logits.device.type == "cpu" else _of_accelerators(logits.device.type)

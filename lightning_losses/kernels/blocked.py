@@ -1,7 +1,7 @@
 """The operations for CPUs: in blocks of rows that stay in the cache.
 
 The forward pass reads the logits once and saves a few numbers a row; the backward pass reads them once and writes the
-gradient once. Rows that fit into one block are read once in all: their gradient is made in the forward pass and kept.
+gradient once. A small batch is read once in all: what the gradient is made of is kept from the forward pass.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from lightning_losses.kernels import plain
+from lightning_losses.kernels import elements, plain
 from lightning_losses.kernels.phi import Phi
+
+element_loss = elements.element_loss
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
-ELEMENTS = 2**17  # of a block of single decisions, which needs more temporary copies
-FAR = 40.0  # e^-40 is lost beside 1 even in float64
-FAR_ODDS = math.exp(FAR)
+FAR_ODDS = math.exp(elements.FAR)
 _ONE = torch.ones(())  # a number that is no tensor costs as much as the work on a small batch
 
 
@@ -55,11 +54,6 @@ class _Blocks:
     def scores(self, rows: slice, out: Tensor) -> Tensor:
         """Return the shifted logits of these rows: the logits' own memory if that serves, otherwise `out`."""
         return _scores(self.logits[rows], self.shift, out)
-
-    @property
-    def may_be_kept(self) -> bool:
-        """Whether as many numbers as these may wait for the backward pass, in the memory of its gradient."""
-        return self.logits.numel() <= KEPT and self.logits.dtype == self.dtype
 
 
 def _scores(logits: Tensor, shift: Tensor | None, out: Tensor | None = None) -> Tensor:
@@ -113,17 +107,13 @@ class _ManyBlocks(torch.autograd.Function):
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
-        blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
-        kept = torch.empty(logits.shape, dtype=blocks.dtype) if ctx.needs_input_grad[1] and blocks.may_be_kept else None
-        parts = []
-        for rows in blocks:
-            out = blocks.scratch(rows) if kept is None else kept[rows]
-            parts.append(_compare(partial(blocks.scores, rows, out), column[rows], out)[1:])
-        reference, surprise, others = _join(parts)
+        may_be_kept = logits.numel() <= KEPT and logits.dtype in (torch.float32, torch.float64)
+        kept = torch.empty(logits.shape, dtype=logits.dtype) if ctx.needs_input_grad[1] and may_be_kept else None
+        reference, surprise, others = target_numbers(logits, target, shift, kept)
         if not ctx.needs_input_grad[1]:
             return _value(phi, surprise, used)
         value, at_target, factor = _value_and_slope(phi, surprise, others, used)
-        ctx.phi, ctx.odds = phi, None if kept is None else kept.scatter_(1, column, at_target)
+        ctx.phi, ctx.odds = phi, None if kept is None else kept.scatter_(1, target.unsqueeze(1), at_target)
         ctx.save_for_backward(logits, target, used, shift, reference, at_target, factor)
         return value
 
@@ -135,10 +125,38 @@ class _ManyBlocks(torch.autograd.Function):
         factor = factor * grad.unsqueeze(1)
         odds, ctx.odds = ctx.odds, None  # given away: a second backward pass makes them again
         if odds is None:
-            gradient = _gradient(_Blocks(logits, shift), target.unsqueeze(1), reference, at_target, factor)
+            gradient = target_gradient(logits, target, shift, reference, at_target, factor)
         else:
             gradient = odds.mul_(factor)
         return None, _zero_unused_(gradient, used), None, None, None
+
+
+def target_numbers(
+    logits: Tensor, target: Tensor, shift: Tensor | None, kept: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the numbers of each row by `_compare`; `kept` gets the exponentials of all."""
+    blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
+    for rows in blocks:
+        out = blocks.scratch(rows) if kept is None else kept[rows]
+        parts.append(_compare(partial(blocks.scores, rows, out), column[rows], out)[1:])
+    reference, surprise, others = _join(parts)
+    return reference, surprise, others
+
+
+def target_gradient(
+    logits: Tensor, target: Tensor, shift: Tensor | None, reference: Tensor, at_target: Tensor, factor: Tensor
+) -> Tensor:
+    """Return the exponentials of each row, with `at_target` in the target's place, times `factor`."""
+    gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+    for rows in blocks:
+        block = gradient[rows]
+        odds = block if block.dtype == blocks.dtype else blocks.scratch(rows)
+        torch.sub(blocks.scores(rows, odds), reference[rows], out=odds).exp_()
+        odds.scatter_(1, column[rows], at_target[rows]).mul_(factor[rows])
+        if odds is not block:
+            block.copy_(odds)
+    return gradient
 
 
 def _compare(
@@ -157,7 +175,7 @@ def _compare(
     if others.max().item() < FAR_ODDS:
         return odds, at_target, others.log1p(), others
     z = scores()  # once more: `out` may have held them
-    reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - FAR)
+    reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - elements.FAR)
     odds = torch.sub(z, reference, out=out).exp_().scatter_(1, index, 0.0)
     others = odds.sum(dim=1, keepdim=True)
     return odds, reference, others.log1p() + (reference - at_target), others
@@ -178,18 +196,6 @@ def _value_and_slope(phi: Phi, surprise: Tensor, others: Tensor, used: Tensor | 
     everything = others + _ONE
     value, descent = phi.value_and_descent(surprise, others / everything)
     return value.squeeze(1), others.neg_(), descent / everything
-
-
-def _gradient(blocks: _Blocks, column: Tensor, reference: Tensor, at_target: Tensor, factor: Tensor) -> Tensor:
-    gradient = torch.empty_like(blocks.logits, memory_format=torch.contiguous_format)
-    for rows in blocks:
-        block = gradient[rows]
-        odds = block if block.dtype == blocks.dtype else blocks.scratch(rows)
-        torch.sub(blocks.scores(rows, odds), reference[rows], out=odds).exp_()
-        odds.scatter_(1, column[rows], at_target[rows]).mul_(factor[rows])
-        if odds is not block:
-            block.copy_(odds)
-    return gradient
 
 
 def _differentiable_gradient(
@@ -242,63 +248,6 @@ def _by_row(coefficient: Tensor, rows: slice) -> Tensor:
     return coefficient if coefficient.dim() == 1 else coefficient[rows]
 
 
-class _ElementLoss(torch.autograd.Function):
-    """The derivative is made in the forward pass: it needs the same numbers as the loss."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
-    ) -> Tensor:
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        loss, slope = torch.empty(logits.shape, dtype=dtype), torch.empty(logits.shape, dtype=dtype)
-        for rows in _element_blocks(logits):
-            scores, part = logits[rows].to(dtype), share[rows].to(dtype)
-            if used is not None:
-                scores, part = scores.where(used[rows], 0), part.where(used[rows], 0)
-            if _are_labels(part):
-                of_label = torch.addcmul(negative, positive + negative, part, value=-1)  # minus it for label 1
-                _write_side(phi, torch.addcmul(scores, scores, part, value=-2), of_label, loss[rows], slope[rows])
-            else:
-                other_loss, other_slope = torch.empty_like(scores), torch.empty_like(scores)
-                _write_side(phi, -scores, -positive * part, loss[rows], slope[rows])
-                _write_side(phi, scores, negative * (1 - part), other_loss, other_slope)
-                loss[rows] += other_loss
-                slope[rows] += other_slope
-        if used is not None:
-            loss.masked_fill_(~used, 0)
-            slope.masked_fill_(~used, 0)
-        ctx.phi = phi
-        ctx.save_for_backward(logits, share, positive, negative, used, slope)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
-        logits, share, positive, negative, used, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            loss = plain.element_loss(ctx.phi, logits, share, positive, negative, used)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
-        return None, (grad * slope).to(logits.dtype), None, None, None, None
-
-
-def _element_blocks(logits: Tensor) -> Iterator[slice]:
-    size = max(1, ELEMENTS * len(logits) // max(logits.numel(), 1))
-    for start in range(0, len(logits), size):
-        yield slice(start, start + size)
-
-
-def _are_labels(share: Tensor) -> bool:
-    """Whether all are 0 or 1: only then is the sum of `y - y^2`, none of which is negative, 0."""
-    return torch.addcmul(share, share, share, value=-1).sum().item() == 0
-
-
-def _write_side(phi: Phi, against: Tensor, factor: Tensor, loss: Tensor, slope: Tensor) -> None:
-    """Write `|factor| * phi(log p)` and `factor * dphi/dagainst`, for `p = sigmoid(-against)`."""
-    miss, surprise = against.sigmoid(), softplus(against, threshold=FAR)
-    value, descent = phi.value_and_descent(surprise, miss)
-    torch.abs(factor, out=loss).mul_(value)
-    torch.mul(descent, miss.mul_(factor), out=slope)
-
-
 def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
@@ -315,14 +264,4 @@ def row_expectation(
 ) -> Tensor:
     """See `plain.row_expectation`."""
     result: Tensor = _RowExpectation.apply(phi, logits, coefficient, used, shift)
-    return result
-
-
-def element_loss(
-    phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None = None
-) -> Tensor:
-    """See `plain.element_loss`."""
-    if not logits.dim() or not (logits.requires_grad and torch.is_grad_enabled()):
-        return plain.element_loss(phi, logits, share, positive, negative, used)
-    result: Tensor = _ElementLoss.apply(phi, logits, share, positive, negative, used)
     return result

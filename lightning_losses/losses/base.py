@@ -132,5 +132,4 @@ class RowwiseLoss(Loss):
         self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the summed loss and what the mean divides it by."""
-        rows = self.rows(input, target, sample_weight)
-        return rows.loss.sum(), rows.weight.sum()
+        return self.rows(input, target, sample_weight).totals()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_losses.functional._formula import Extra
-from lightning_losses.functional.linear import linear_loss, sum_and_weight_arguments
+from lightning_losses.functional.linear import linear_loss, loss_and_weight, sum_and_weight_arguments
 from lightning_losses.kernels.linear import sum_and_weight
 from lightning_losses.losses.base import Loss, Prediction
 from lightning_losses.losses.classification import ClassificationLoss
@@ -67,7 +67,7 @@ class LinearLoss(Loss):
     ) -> tuple[Tensor, Tensor]:
         """See `Loss.sum_and_weight`."""
         flat = sum_and_weight_arguments(input, self.weight, self.bias, target, sample_weight)
-        return sum_and_weight(self.loss.rows, *flat)
+        return sum_and_weight(loss_and_weight(self.loss), *flat)
 
     def posterior(self, input: Tensor) -> Tensor:
         """Return the class probabilities for hidden values, `(..., C)`."""

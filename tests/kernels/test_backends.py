@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_losses import kernels
 from lightning_losses.functional.classification import CrossEntropy, Focal, GeneralizedCrossEntropy
-from lightning_losses.kernels import blocked, by_rows, plain
+from lightning_losses.kernels import blocked, by_rows, elements, plain
 
 try:
     from lightning_losses.kernels import on_cuda
@@ -37,7 +37,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, to
 def _block_size(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(blocked, "BLOCK", request.param)
-        monkeypatch.setattr(blocked, "ELEMENTS", request.param)
+        monkeypatch.setattr(elements, "BLOCK", request.param)
         monkeypatch.setattr(by_rows, "BLOCK", request.param)
         if on_cuda is not None:
             monkeypatch.setattr(on_cuda, "TILE", 64)
