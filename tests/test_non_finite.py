@@ -84,7 +84,7 @@ def test_a_skipped_step_changes_nothing_and_is_counted(exact: bool | None, optim
     options = {"optimizer": optimizer, "exact": exact, "regularizer": {"proximal_l1": 1e-2}}
     module, without = Net(non_finite="skip", **options), Net(**options)
     with pytest.warns(UserWarning, match="a step is skipped, and so will others be: .* at batch 1 of epoch 0"):
-        logged = fit(module, poisoned(), max_epochs=2).callback_metrics
+        logged = fit(module, poisoned(), loader(64), max_epochs=2).callback_metrics
     expected = fit(without, DataLoader(TensorDataset(x, y, w), batch_size=16), max_epochs=2).callback_metrics
     assert weights(module).equal(weights(without))
     assert logged["train/skipped_steps"] == 1

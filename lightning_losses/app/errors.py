@@ -42,7 +42,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f'{error}: the command needs the extra app, pip install "lightning-losses[app]"'
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename!r}"
+        return f"{error.strerror}: {'a file of the run' if error.filename is None else repr(error.filename)}"
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     return text if isinstance(error, USERS_MISTAKES) and text else f"{type(error).__name__}: {text}"
 

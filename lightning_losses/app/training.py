@@ -142,6 +142,7 @@ def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics)
         optimizer=settings["optimizer"],
         scheduler=settings["scheduler"],
         metrics=metrics,
+        non_finite=settings["non_finite"],
     )
 
 

@@ -334,7 +334,8 @@ class LossMixin(HasObjective):
     def _ll_start(self, stage: str) -> None:
         self._ll_means[stage] = {}
         self._ll_penalties = None
-        self._ll_skipped_before = self._ll_skipped_steps
+        if stage == "train":  # the validation of an epoch comes before its end
+            self._ll_skipped_before = self._ll_skipped_steps
 
     def _ll_finish(self, stage: str) -> None:
         _target_checks.report()

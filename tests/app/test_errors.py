@@ -1,10 +1,13 @@
 """Every bad input is one clear line, exit status 1 and no traceback."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
+
+from lightning_losses.app.errors import one_line
 
 ROWS = 40
 CLASSES = ["yes", "no"] * (ROWS // 2)
@@ -131,6 +134,14 @@ def test_one_line(name, command, write_table, tmp_path):
     assert expected in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert "Traceback" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [("history.csv", "No space left on device: 'history.csv'"), (None, "No space left on device: a file of the run")],
+)
+def test_an_error_of_the_disk(filename, expected):
+    assert one_line(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)) == expected
 
 
 def test_the_traceback_on_demand(tmp_path):

@@ -1,6 +1,7 @@
 """One run end to end: what it returns, prints and leaves."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -101,6 +102,58 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
     assert resumed.result["checkpoint"]["score"] == whole.result["checkpoint"]["score"]
     columns = ["epoch", "loss", "val_loss", "val_auroc"]
     pd.testing.assert_frame_equal(resumed.history[columns], whole.history[columns])
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_run_that_broke_off_within_an_epoch_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    options = [*QUICK, "trainer.max_epochs=3", "model.dropout=0.3", "callbacks.checkpoint.last_every_n_steps=1"]
+    options += ["data.batch_size=50", "callbacks.early_stopping.patience=20", "trainer.accumulate_grad_batches=2"]
+    whole = run(ll.compose(*options), tmp_path / "whole")
+    end_batch = callbacks.History.on_train_batch_end
+
+    def break_off(self, trainer, pl_module, outputs, batch, batch_idx):
+        end_batch(self, trainer, pl_module, outputs, batch, batch_idx)
+        if (trainer.current_epoch, batch_idx) == (1, 2):
+            raise RuntimeError("broken off")
+
+    monkeypatch.setattr(callbacks.History, "on_train_batch_end", break_off)
+    with pytest.raises(RuntimeError, match="broken off"):
+        run(ll.compose(*options), tmp_path / "broken")
+    monkeypatch.setattr(callbacks.History, "on_train_batch_end", end_batch)
+    last = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 4  # of 3 in an epoch, the last of 1 batch
+    resumed = run(ll.compose(*options, f"ckpt_path={last}"), tmp_path / "resumed")
+    pd.testing.assert_frame_equal(*(r.history.drop(columns="seconds") for r in (resumed, whole)), check_exact=True)
+    assert resumed.history["seconds"].max() < 60
+    ends = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (resumed.folder, whole.folder)
+    ]
+    for name, value in ends[0]["state_dict"].items():
+        assert value.equal(ends[1]["state_dict"][name])
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_run_that_has_stopped_early_does_not_go_on_when_it_is_resumed(tmp_path):
+    options = [*QUICK, "trainer.max_epochs=9", "callbacks.early_stopping.patience=1", "optimizer.lr=0"]
+    stopped = run(ll.compose(*options), tmp_path / "stopped")
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    resumed = run(ll.compose(*options, f"ckpt_path={last}"), tmp_path / "resumed")
+    assert stopped.history["epoch"].tolist() == resumed.history["epoch"].tolist() == [0, 1]
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_removed_folder_is_one_line(command, tmp_path, monkeypatch):
+    begin = callbacks.History.on_train_epoch_start
+
+    def remove(self, trainer, pl_module):
+        begin(self, trainer, pl_module)
+        shutil.rmtree(tmp_path / "here", ignore_errors=True)
+
+    monkeypatch.setattr(callbacks.History, "on_train_epoch_start", remove)
+    outcome = command(*QUICK, "logger=none", "hydra.run.dir=here")
+    assert outcome.status == 1
+    assert f"cannot be written (its folder has been removed): '{tmp_path / 'here' / 'history.csv'}'" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
 
 
 @pytest.mark.usefixtures("no_plots")
