@@ -46,7 +46,7 @@ def build_terms(kind: str, spec: Any, registry: Mapping[str, type[_TermT]], base
         Term -> object, in the given order.
 
     Raises:
-        ValueError: If a name is unknown, or two terms have the same.
+        ValueError: If a name is unknown, an argument is out of range, or two terms have one name.
         TypeError: If a class takes no such argument.
     """
     if spec is None:
@@ -78,7 +78,10 @@ def _build(kind: str, key: str, value: Any, registry: Mapping[str, type[_TermT]]
             raise TypeError(f"{kind} {name!r} needs a mapping of its arguments, got {value!r}")
         arguments = {cls.number: value}
     unknown_arguments(f"{kind} {name!r}", arguments, [*inspect.signature(cls).parameters])
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{kind}.{key or name}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

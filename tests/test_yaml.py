@@ -110,6 +110,14 @@ def test_every_experiment(name, tmp_path):
     assert run(ll.compose(f"experiment={name}", *STEP), tmp_path).result["status"] == "finished"
 
 
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "app" / "experiment").glob("*.yaml")])
+def test_an_experiments_penalties_and_constraints_can_be_switched_off(name):
+    cfg = ll.compose(f"experiment={name}")
+    assert cfg.regularizer or cfg.constraint
+    cfg = ll.compose(f"experiment={name}", "regularizer=none", "constraint=none")
+    assert cfg.regularizer == cfg.constraint == {}
+
+
 def test_a_step_of_kl_div_whose_targets_are_probabilities():
     scores = torch.zeros(4, 3, requires_grad=True)
     loss = ll.get_loss(OmegaConf.load(CONF / "loss" / "kl_div.yaml"))

@@ -29,8 +29,16 @@ CASES = {
     "unknown group": (None, ["optimiser=adam"], "optimiser is unknown, did you mean 'optimizer'?"),
     "no value": (None, ["loss.gamma"], "loss.gamma"),
     "negative gamma": (None, ["loss.gamma=-1"], "gamma must be a finite number >= 0, got -1"),
-    "negative factor": (None, ["regularizer=l2", "regularizer.l2.factor=-0.1"], "factor must be a finite number >= 0"),
-    "factor NaN": (None, ["regularizer=l2", "regularizer.l2.factor=.nan"], "factor must be a finite number >= 0"),
+    "negative factor": (
+        None,
+        ["regularizer=l2", "regularizer.l2.factor=-0.1"],
+        "regularizer.l2: factor must be a finite number >= 0",
+    ),
+    "factor NaN": (
+        None,
+        ["regularizer=l2", "regularizer.l2.factor=.nan"],
+        "regularizer.l2: factor must be a finite number >= 0",
+    ),
     "negative rate": (None, ["optimizer.lr=-1"], "lr must be a finite number >= 0, got -1"),
     "unknown activation": (None, ["model.activation=relu"], "did you mean 'ReLU'?"),
     "no model": (None, ["model=custom"], "model._target_ is not given"),

@@ -72,7 +72,8 @@ class TestBuild:
         [
             ("l3", ValueError, "regularizer must be one of .*, got 'l3', did you mean 'l"),
             ({"l3": 0.1}, ValueError, "regularizer must be one of .*, got 'l3'"),
-            ({"l2": -0.1}, ValueError, "factor must be a finite number >= 0, got -0.1"),
+            ({"l2": -0.1}, ValueError, "regularizer.l2: factor must be a finite number >= 0, got -0.1"),
+            ({"all": {"name": "l2", "factor": -1}}, ValueError, "regularizer.all: factor must be a finite number >= 0"),
             ({"l2": {"factr": 0.1}}, TypeError, "regularizer 'l2' has no argument 'factr', did you mean 'factor'"),
             ({"elastic_net": 0.1}, TypeError, "'elastic_net' needs a mapping of its arguments, got 0.1"),
             (["l2", R.L2(0.1)], ValueError, "two regularizers of one kind need names"),
