@@ -49,6 +49,7 @@ def param_groups(
     Raises:
         ValueError: If nothing is trainable, if a rule matches nothing or only what earlier rules take, or if a value
             is out of range.
+        TypeError: If the rules or one of them are no mapping.
 
     Example:
         >>> import torch
@@ -99,7 +100,11 @@ def _decay_and_not(
 def _first_matches(entries: list[Entry], rules: Mapping[str, Mapping[str, float]]) -> list[_Part]:
     taken: set[str] = set()
     parts: list[_Part] = []
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"rules must be a mapping of roles or globs, got {rules!r}")
     for where, settings in rules.items():
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"the rule {where!r} must be a mapping of lr, weight_decay or both, got {settings!r}")
         unknown_arguments(f"the rule {where!r}", settings, ("lr", "weight_decay"))
         checked = {key: finite_non_negative(f"{key} of the rule {where!r}", value) for key, value in settings.items()}
         matching = match(entries, where)

@@ -218,7 +218,7 @@ class Selection:
 def _chosen(entries: list[Entry], where: Where) -> list[Entry]:
     if where is None:
         return [entry for entry in entries if entry.role not in EXEMPT]
-    items = [where] if isinstance(where, (str, nn.Module)) else where
+    items = where if isinstance(where, Sequence) and not isinstance(where, str) else [where]
     names = {entry.name for item in items for entry in without_exempt(match(entries, item))}
     return [entry for entry in entries if entry.name in names]
 

@@ -123,6 +123,8 @@ def test_a_rule_for_what_is_frozen_waits():
         ({"rules": {"scale": {"lr": 1.0}}}, ValueError, "'scale' matches only a role that no parameter has"),
         ({"rules": {"head.*": {"learning_rate": 1.0}}}, TypeError, "'head.*' has no argument 'learning_rate'"),
         ({"rules": {"head.*": {"lr": -1.0}}}, ValueError, "lr of the rule 'head.*' must be .* >= 0, got -1.0"),
+        ({"rules": {"head.*": 0.1}}, TypeError, "the rule 'head.*' must be a mapping of lr, weight_decay or both, got"),
+        ({"rules": ["head.*"]}, TypeError, r"rules must be a mapping of roles or globs, got \['head.*'\]"),
         ({"weight_decay": float("nan")}, ValueError, "weight_decay must be .* >= 0, got nan"),
         ({"exempt": ["biases"]}, ValueError, "exempt must be one of .*, got 'biases', did you mean 'bias'"),
         ({"layer_decay": 0.5}, ValueError, "layer_decay needs lr"),

@@ -318,6 +318,7 @@ def test_a_tied_parameter_is_found_under_each_of_its_names():
         ("head.wieght", ValueError, "did you mean 'head.weight'?"),
         (nn.Linear(2, 3), ValueError, "the submodule Linear holds no parameter of this module"),
         ([3], TypeError, "roles, globs and submodules, got 3"),
+        (3, TypeError, "roles, globs and submodules, got 3"),
     ],
 )
 def test_what_names_nothing_is_an_error(where, error, message):
