@@ -5,7 +5,7 @@ BENCHMARKS := blocks growth label_audit linear_loss mixin_overhead regularizers 
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-lowest lint docs notebooks bench faults clean
+.PHONY: help demo test test-long test-lowest lint audit docs notebooks bench faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,12 @@ lint: .venv/installed ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+audit: .venv/installed ## published advisories about what is pinned, where a network reaches them
+	@if $(BIN)/python -c 'import socket; socket.create_connection(("api.osv.dev", 443), 5)' 2>/dev/null; then \
+		$(BIN)/pip install --quiet pip-audit==2.10.1 && \
+		$(BIN)/pip-audit --vulnerability-service osv --no-deps --disable-pip --requirement constraints.txt; \
+	else echo "api.osv.dev is out of reach: nothing was audited"; fi
 
 docs: .venv/installed ## build the pages into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

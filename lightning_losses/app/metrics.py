@@ -48,7 +48,7 @@ def _metric_class(key: str, name: str) -> type[torchmetrics.Metric]:
         places = [importlib.import_module(module)]
     for place in places:
         found = getattr(place, attribute, None)
-        if isinstance(found, type):
+        if isinstance(found, type) and issubclass(found, torchmetrics.Metric):
             return found
     known = [known for place in places for known in vars(place) if known[0].isupper()]
     raise ValueError(f"metrics.{key}.name: torchmetrics has no {name!r}{nearest(name, known)}")

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import hydra
 from torch import nn
 
+from lightning_losses._instantiate import CODE, instantiate
 from lightning_losses._validation import choice, in_interval, nearest, positive
 
 
@@ -26,8 +26,8 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
         ValueError: An unknown name or activation, or a number out of range.
         TypeError: `_target_` returned something else than a module.
     """
-    if "_target_" in mapping:
-        model = hydra.utils.instantiate(mapping)
+    if CODE in mapping:
+        model = instantiate(mapping)
         if not isinstance(model, nn.Module):
             raise TypeError(f"model._target_={mapping['_target_']} must return an nn.Module, got {model!r}")
         return model

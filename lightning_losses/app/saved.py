@@ -10,6 +10,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lightning_losses._instantiate import CODE, targets
 from lightning_losses._mapping import plain
 from lightning_losses.app.data import Dataset, Task
 from lightning_losses.app.data.encoder import Encoder
@@ -18,8 +19,6 @@ from lightning_losses.app.models import build_model
 from lightning_losses.checkpoints import read_checkpoint
 from lightning_losses.mixins.base import STATE_KEY
 from lightning_losses.module import ObjectiveModule
-
-CODE = "_target_"
 
 
 @dataclass(frozen=True)
@@ -133,18 +132,10 @@ def load_weights(module: ObjectiveModule, checkpoint: Mapping[str, Any]) -> None
 
 def _trusted(part: str, trained: Any, given: Any) -> Any:
     """Return what the run was trained with, or what is given where that names a class to import."""
-    names = _imported(trained)
+    names = targets(trained)
     if not names:
         return trained
-    if _imported(given) != names:
+    if targets(given) != names:
         shown = " ".join(f"{part}.{CODE}={name}" for name in names)
         raise ValueError(f"the run has a {part} of your own, which a checkpoint may not import: give {shown} again")
     return given
-
-
-def _imported(value: Any) -> list[str]:
-    """Return the values of all keys `_target_`, at any depth."""
-    if isinstance(value, Mapping):
-        own = [str(value[CODE])] if CODE in value else []
-        return own + [name for item in value.values() for name in _imported(item)]
-    return [name for item in value for name in _imported(item)] if isinstance(value, list) else []

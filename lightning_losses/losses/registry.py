@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from lightning_losses._instantiate import CODE, instantiate
 from lightning_losses._mapping import name_and_arguments, plain
 from lightning_losses._validation import choice, positive, unknown_arguments
 from lightning_losses.functional._options import TASKS, Options
@@ -102,8 +103,8 @@ def get_loss(loss: LossSpec, **arguments: Any) -> Loss | ForeignLoss:
         >>> get_loss("focal", gamma=3.0).phi
         Focal(gamma=3.0)
     """
-    if isinstance(loss, Mapping) and "_target_" in loss:
-        return _instantiate(loss, arguments)
+    if isinstance(loss, Mapping) and CODE in loss:
+        return _as_loss(instantiate(loss, **arguments))
     if isinstance(loss, Mapping) and _names_heads(loss):
         return _heads_loss(loss, arguments)
     if not isinstance(loss, (str, Mapping)):
@@ -188,7 +189,7 @@ def _heads_loss(loss: Mapping[str, Any], arguments: dict[str, Any]) -> HeadsLoss
         own = dict(spec) if isinstance(spec, Mapping) else spec
         if isinstance(own, dict):
             factors[head] = positive(f"the factor of head {head!r}", own.pop("factor", 1.0))
-            if not {"name", "_target_"} & own.keys():
+            if not {"name", CODE} & own.keys():
                 raise ValueError(f"the loss of head {head!r} must have a name, as in {{name: ...}}, got {own!r}")
         losses[head] = get_loss(own, **arguments)
     return HeadsLoss(losses, factors)
@@ -200,9 +201,3 @@ def _as_loss(loss: object) -> Loss | ForeignLoss:
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name, a mapping, a module or a callable, got {loss!r}")
     return ForeignLoss(loss)
-
-
-def _instantiate(config: Mapping[str, Any], arguments: dict[str, Any]) -> Loss | ForeignLoss:
-    from hydra.utils import instantiate  # noqa: PLC0415 (only the user's own classes need Hydra)
-
-    return _as_loss(instantiate(plain(config), **arguments))

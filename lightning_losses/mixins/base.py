@@ -16,7 +16,7 @@ from lightning_losses._target_checks import may_look
 from lightning_losses.after_step import follow_steps
 from lightning_losses.constraints import Constraint
 from lightning_losses.gradient_window import GradientWindow, Verdict, add_penalties_
-from lightning_losses.mixins._order import Ordered
+from lightning_losses.mixins._loading import Loadable
 from lightning_losses.non_finite import NonFinite
 from lightning_losses.objective import Auxiliary, Objective, Terms
 from lightning_losses.random_states import random_states, set_random_states
@@ -54,7 +54,7 @@ def _has_plain_form(spec: Any) -> bool:
     return spec is not None and (hasattr(spec, "spec") or not callable(spec))
 
 
-class HasObjective(Ordered):
+class HasObjective(Loadable):
     """The one public attribute, `objective`, and the hooks around an optimizer step."""
 
     objective: Objective

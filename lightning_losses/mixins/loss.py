@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses import _target_checks
+from lightning_losses._instantiate import only
 from lightning_losses._validation import choice
 from lightning_losses.decide import Decider
 from lightning_losses.epoch_means import EpochMeans
@@ -260,7 +261,8 @@ class LossMixin(HasObjective):
         self.objective.decider = None if decider is None else Decider.from_state(decider)
         counted = checkpoint.get("hyper_parameters", {}).get("loss")
         if isinstance(self.objective.loss, UncountedLoss) and counted and not needs_counts(counted):
-            self._ll_take_loss(counted)
+            with only(()):
+                self._ll_take_loss(counted)
         saved = checkpoint.get(STATE_KEY, {}).get("loss", {})
         fresh = {name: value for name, value in self.state_dict().items() if name.startswith(_LOSS_PREFIX)}
         constants = {name: value for name, value in fresh.items() if name.startswith(self._ll_constants())}
