@@ -5,7 +5,7 @@ BENCHMARKS := blocks growth label_audit linear_loss mixin_overhead regularizers 
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-lowest lint audit docs notebooks bench faults clean
+.PHONY: help demo test test-long test-lowest lint audit docs notebooks bench faults evidence clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,9 @@ faults: .venv/installed ## kill runs and break files (half an hour); FAULTS='--f
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/faults/kill.py $(FAULTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/faults/malformed.py
 	$(BIN)/python benchmarks/faults/page.py
+
+evidence: .venv/installed ## measure what the pages claim, and write them (minutes)
+	$(BIN)/python benchmarks/exactness.py
 
 clean: ## remove what was built and installed; the runs in outputs/ stay
 	rm -rf .venv .venv-lowest .venv-peers build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
