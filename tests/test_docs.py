@@ -24,7 +24,7 @@ def blocks(text, language):
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if blocks(text, "python")])
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile("".join(blocks(PAGES[page], "python")), page, "exec"), {"__name__": page})
+    exec(compile("".join(blocks(PAGES[page], "python")), page, "exec"), {"__name__": "__main__"})
 
 
 def commands():

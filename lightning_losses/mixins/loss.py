@@ -31,6 +31,7 @@ from lightning_losses.ranks import TrainerRanks
 STAGES = ("train", "val", "test")
 _LOSS_PREFIX = "objective.loss."
 _IGNORED = "ignored_batches"
+_NOT_COMPILED = ("_ll_step", "_ll_summed")
 
 
 class Supervised(NamedTuple):
@@ -139,8 +140,17 @@ class LossMixin(HasObjective):
     def setup(self, stage: str) -> None:
         """Count the labels of the training loader if the loss depends on them."""
         super().setup(stage)
+        if getattr(self, "_compiler_ctx", None) is not None:  # the network is compiled, the trainer's logging cannot be
+            for name in _NOT_COMPILED:
+                setattr(self, name, torch.compiler.disable(getattr(self, name)))
         if stage == "fit" and isinstance(self.objective.loss, UncountedLoss):
             self._ll_take_loss(with_counts(self.objective.loss.spec, self._ll_count_labels(self.objective.loss)))
+
+    def teardown(self, stage: str) -> None:
+        """Be as before the run."""
+        super().teardown(stage)
+        for name in _NOT_COMPILED:
+            self.__dict__.pop(name, None)
 
     def _ll_take_loss(self, loss: LossSpec) -> None:
         """Put a loss in the place of the one that waited for counts, and its numbers into the hyper-parameters."""
