@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -118,6 +120,15 @@ def test_a_step_is_the_step_of_a_hand_written_loop_with_the_penalty_in_the_loss(
             (by_hand.objective.loss(by_hand(x[part]), y[part], w[part]) + penalty).backward()
             optimizer.step()
     torch.testing.assert_close(weights(module), weights(by_hand), rtol=0, atol=1e-6)
+
+
+def test_a_monitor_of_learning_rates_names_the_groups(tmp_path: Path) -> None:
+    module = Net(optimizer={"name": "sgd", "lr": 0.01, "rules": {"net.2.*": {"lr": 0.1}}})
+    logger = CSVLogger(tmp_path)
+    logged = fit(module, loader(16), logger=logger, log_every_n_steps=1, callbacks=[LearningRateMonitor()])
+    rates = {name: rate.item() for name, rate in logged.callback_metrics.items() if name.startswith("lr-")}
+    names = ("decay", "no_decay", "net.2.*/decay", "net.2.*/no_decay")
+    assert rates == pytest.approx(dict(zip([f"lr-SGD/{name}" for name in names], (0.01, 0.01, 0.1, 0.1), strict=True)))
 
 
 def test_inexact_training_is_the_trainers_mean_of_means() -> None:

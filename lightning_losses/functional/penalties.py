@@ -249,7 +249,7 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
                 absolutes.append(_accurate(sign.mul_(block)).sum())
     value = torch.zeros(())
     if norms:
-        value = value + 0.5 * l2 * torch.cat(norms).square().sum()
+        value = value + 0.5 * l2 * torch.cat(norms).square_().sum()
     if absolutes:
         value = value + l1 * torch.stack(absolutes).sum()
     return value
