@@ -5,7 +5,7 @@ puts a switch into every function, on which `torch.compile(fullgraph=True)` brea
 function, put in place in a forked process when everything is imported and collected. Left out, besides what mutmut
 leaves out (decorated functions, annotations, what is not in a function): what a `raise` says, and strings with a space.
 Writes `results/mutation.json`; fails if fewer than 95 % are noticed. Survivors that change nothing stand in
-`equivalent_mutants.json` below the reason; they count as survivors all the same.
+`equivalent_mutants.json` below the reason; they are tried last, and count as survivors all the same.
 
     python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60] [--again]
 
@@ -276,9 +276,11 @@ class Mutation:
         self.mutants = [mutant for file in files for mutant in mutants(file)]
         random.Random(0).shuffle(self.mutants)  # a run that is cut short has tried a fair sample
         self.equivalent: dict[str, list[str]] = json.loads(EQUIVALENT.read_text())
-        self.killers = verdicts(last, self.mutants)
-        settled = {*filter(self.killers.get, self.mutants), *(m for m in self.killers if str(m) in self.explained)}
-        self.open = [mutant for mutant in self.mutants if mutant not in settled]
+        explained = {mutant: None for mutant in self.mutants if str(mutant) in self.explained}
+        known = verdicts(last, self.mutants)
+        self.killers: dict[Mutant, str | None] = {**explained, **known}
+        settled = {*filter(known.get, known), *(explained.keys() & known.keys())}
+        self.open = sorted((m for m in self.mutants if m not in settled), key=explained.__contains__)
 
     @property
     def explained(self) -> set[str]:
