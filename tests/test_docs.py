@@ -1,6 +1,7 @@
 """The README and the pages: their examples run, their commands compose, and no public name is missing."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import lightning_losses as ll
+from tests.test_plot import OF_CLASSES
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -50,6 +52,14 @@ def test_reference_names_everything_public():
     expected = {f"lightning_losses.{name}" for name in public_names(ll)}
     expected |= {f"lightning_losses.functional.{name}" for name in public_names(ll.functional)}
     assert expected - documented == set()
+
+
+def test_gallery_shows_every_loss_of_classes():
+    page = runpy.run_path(str(ROOT / "docs" / "hooks.py"))["on_page_markdown"](PAGES["docs/gallery.md"])
+    sections = dict(re.findall(r"^### `(\w+)`$(.*?)(?=^##)", page, re.DOTALL | re.MULTILINE))
+    assert sorted(sections) == sorted(OF_CLASSES)
+    for section in sections.values():
+        assert all(part in section for part in ("$$", "*What holds:*", "](images/03_loss_gallery_"))
 
 
 def test_table_of_losses_is_complete():

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_losses.functional._class_factors import ClassFactors
 from lightning_losses.functional._options import Settings
 from lightning_losses.functional._rows import RowLoss
-from lightning_losses.kernels import Phi
+from lightning_losses.kernels import Phi, log_softmax
 
 
 class Extra(ABC):
@@ -30,6 +30,10 @@ class Extra(ABC):
     @abstractmethod
     def rows(self, settings: Settings, factors: ClassFactors, scores: Tensor, target: Tensor) -> RowLoss:
         """Return the loss of each row before sample weights; `scores` are at least float32."""
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the log-probabilities that scores `(rows, C)` stand for."""
+        return log_softmax(scores)
 
 
 Formula: TypeAlias = Phi | Extra

@@ -70,7 +70,9 @@ def posterior(formula: Formula, settings: Settings, factors: ClassFactors, input
         scores = scores + along_classes("the prior", factors.shift, scores)
     if settings.task == "multiclass":
         dim = min(scores.dim() - 1, 1)
-        return _multiclass(phi, settings, factors, scores.movedim(dim, -1)).movedim(-1, dim)
+        rows = scores.movedim(dim, -1)
+        log_p = _log_probabilities(formula, settings, rows.reshape(-1, rows.shape[-1]))
+        return _multiclass(phi, settings, factors, log_p).reshape(rows.shape).movedim(-1, dim)
     return _elementwise(phi, settings, factors, scores)
 
 
@@ -91,14 +93,18 @@ def move_prior(task: Task, probabilities: Tensor, log_ratio: Tensor) -> Tensor:
     return (probabilities.logit() + gain).sigmoid()
 
 
-def _multiclass(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:
-    flat = scores.reshape(-1, scores.shape[-1])
-    log_p = log_softmax(flat) if settings.from_logits else floored_log(flat)
+def _log_probabilities(formula: Formula, settings: Settings, scores: Tensor) -> Tensor:
+    if not settings.from_logits:
+        return floored_log(scores)
+    return formula.log_probabilities(scores) if isinstance(formula, Extra) else log_softmax(scores)
+
+
+def _multiclass(phi: Phi, settings: Settings, factors: ClassFactors, log_p: Tensor) -> Tensor:
     belief = log_p - phi.log_slope(log_p)
     for factor in (factors.weight, factors.alpha):
         if factor is not None:
             belief = belief - factor.log()
-    return _unsmooth(belief.softmax(dim=1), settings.label_smoothing).reshape(scores.shape)
+    return _unsmooth(belief.softmax(dim=1), settings.label_smoothing)
 
 
 def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, scores: Tensor) -> Tensor:

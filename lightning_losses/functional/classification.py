@@ -58,6 +58,9 @@ def cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[Function
         >>> logits = torch.tensor([[10.0, 0.0, -10.0], [8.0, 8.0, 8.0]])
         >>> cross_entropy_loss(logits, torch.tensor([0, 2]))
         tensor(0.5493)
+
+    Source:
+        Good: Rational Decisions, 1952.
     """
     return compute(CrossEntropy(), input, target, options)
 
@@ -85,6 +88,9 @@ def binary_cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[F
         >>> import torch
         >>> binary_cross_entropy_loss(torch.tensor([0.0, 0.0]), torch.tensor([1, 0]))
         tensor(0.6931)
+
+    Source:
+        Cox: The Regression Analysis of Binary Sequences, 1958.
     """
     options.setdefault("task", "binary")
     return compute(CrossEntropy(), input, target, options)

@@ -315,7 +315,8 @@ class BiTempered(Extra):
     t2: float = 1.2
 
     unsupported: ClassVar = {**CORE_ONLY, **ONE_SOFTMAX, **LOGITS_ONLY}
-    no_posterior: ClassVar = "its probabilities are those of a tempered softmax: see `tempered_softmax`"
+    no_posterior: ClassVar = None
+    after_training: ClassVar = CrossEntropy()  # a Bregman divergence has its minimum at the mean of the labels, too
 
     def __post_init__(self) -> None:
         in_interval("t1", self.t1, 0, 1)
@@ -325,8 +326,12 @@ class BiTempered(Extra):
         """Return the rows."""
         return expected_rows(self._class_losses, settings, factors, scores, target)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return those of the tempered softmax."""
+        return log_tempered_softmax(scores, self.t2)
+
     def _class_losses(self, logits: Tensor) -> Tensor:
-        log_p = log_tempered_softmax(logits, self.t2)
+        log_p = self.log_probabilities(logits)
         surprise = -log_p if self.t1 == 1 else ((1 - self.t1) * log_p).expm1() / (self.t1 - 1)
         mass = ((2 - self.t1) * log_p).exp().sum(dim=1, keepdim=True)
         return surprise + (mass - 1) / (2 - self.t1)
@@ -516,6 +521,9 @@ def nll_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) 
         >>> import torch
         >>> nll_loss(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([0]))
         tensor(1.3863)
+
+    Source:
+        Good: Rational Decisions, 1952.
     """
     return compute(NegativeLogLikelihood(), input, target, options)
 

@@ -1,4 +1,4 @@
-"""Shifts and transition matrices are undone in the posterior, which can be moved to other base rates."""
+"""Shifts, transition matrices and temperatures are undone in the posterior, which can be moved to other base rates."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def minimise(loss: Any, target: Tensor) -> Tensor:
         ("balanced_softmax", {"class_counts": [70, 20, 10], "z_loss": 0.1}),
         ("ce", {"z_loss": 0.1, "weight": {"name": "inverse_frequency", "counts": [7, 2, 1]}}),
         ("focal", {"z_loss": 0.1}),
+        ("bi_tempered", {}),
+        ("bi_tempered", {"t1": 0.2, "t2": 2.0, "weight": [0.5, 1.0, 3.0], "label_smoothing": 0.1}),
         ("logit_adjusted", {"prior": [0.7, 0.2, 0.1], "task": "multilabel", "weight": [0.5, 1.0, 3.0]}),
         ("balanced_softmax", {"class_counts": [[3, 1], [9, 1], [1, 1]], "task": "multilabel", "label_smoothing": 0.1}),
     ],
@@ -125,7 +127,6 @@ def test_base_rates_are_checked() -> None:
         ("nce", {}, "normalized"),
         ("ldam", {"class_counts": [1, 2]}, "margin"),
         ("asymmetric", {}, "margin"),
-        ("bi_tempered", {}, "tempered"),
         ("ghm", {}, "batch"),
         ("combined", {"terms": {"ce": 1.0}}, "sum|minimum"),
         ("mse", {}, "class probabilities"),
