@@ -318,15 +318,16 @@ def test_inverse_frequency_is_balanced_of_sklearn() -> None:
     torch.testing.assert_close(ll.class_weights.inverse_frequency(COUNTS), torch.tensor(expected))
 
 
+@pytest.mark.parametrize("counts", [COUNTS, [6000, 300, 10]], ids=str)
 @pytest.mark.parametrize("given", [{"beta": 0.99}, {}], ids=str)
-def test_effective_number(given: dict[str, float]) -> None:
+def test_effective_number(given: dict[str, float], counts: list[int]) -> None:
     # Cui et al., Class-Balanced Loss Based on Effective Number of Samples, 2019, equation 10 and their code's scale
     beta = given.get("beta", 0.999)
-    number = np.array([(1 - beta**count) / (1 - beta) for count in COUNTS])
+    number = np.array([(1 - beta**count) / (1 - beta) for count in counts])
     expected = torch.tensor(1 / number / (1 / number).sum() * 3)
-    torch.testing.assert_close(ll.class_weights.effective_number(COUNTS, **given), expected)
-    assert ll.class_weights.effective_number(COUNTS, beta=0.0).tolist() == [1, 1, 1]
-    spec = {"name": "effective_number", "counts": COUNTS, **given}
+    torch.testing.assert_close(ll.class_weights.effective_number(counts, **given), expected)
+    assert ll.class_weights.effective_number(counts, beta=0.0).tolist() == [1, 1, 1]
+    spec = {"name": "effective_number", "counts": counts, **given}
     torch.testing.assert_close(ll.CrossEntropyLoss(weight=spec).weight, expected)
 
 

@@ -77,6 +77,7 @@ TABLE_7A: dict[str, Spec] = {
     "timm, spells Poly1 CE": {"name": "poly1", "epsilon": 1.0},  # empty: NaN
     "TB, smp SoftCE(0)": CE,  # mean over all
     "PO, TB BiTempered": {"name": "bi_tempered"},  # float16: NaN from 75.75
+    "PO FocalCosine": FOCAL,  # alpha multiplies all; ignored rows of NaN: NaN; empty: NaN
     "PO LDAM": {"name": "ldam", "class_counts": [50, 20, 10, 5, 1], "scale": 1.0},  # a count of 0: NaN
     "liger CE": CE,  # empty: RuntimeError; overwrites the logits
     "liger FusedLinearCE": LINEAR,  # empty: ZeroDivisionError; label C accepted

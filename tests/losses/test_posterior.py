@@ -134,6 +134,12 @@ def test_refused_where_a_class_has_no_weight(arguments: dict[str, Any], reason: 
     assert loss.predict(torch.zeros(3)).probabilities is None
 
 
+def test_an_alpha_of_1_leaves_no_class_without_weight_where_each_has_its_own() -> None:
+    z = torch.tensor([[0.3, -1.2, 2.0]], dtype=torch.float64)
+    halved = ll.FocalLoss(alpha=[1.0, 0.5, 0.5]).posterior(z)
+    torch.testing.assert_close(halved, ll.FocalLoss(alpha=[0.5, 0.25, 0.25]).posterior(z), rtol=1e-12, atol=0)
+
+
 def test_a_label_without_weight_is_no_class_without_weight() -> None:
     loss = ll.CrossEntropyLoss(task="multilabel", weight=[0.0, 1.0])
     torch.testing.assert_close(loss.posterior(torch.zeros(3, 2)), torch.full((3, 2), 0.5))
