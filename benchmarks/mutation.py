@@ -7,10 +7,11 @@ leaves out (decorated functions, annotations, what is not in a function): what a
 Writes `results/mutation.json`; fails if fewer than 95 % are noticed. Survivors that change nothing stand in
 `equivalent_mutants.json` below the reason; they are tried last, and count as survivors all the same.
 
-    python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60] [--again]
+    python benchmarks/mutation.py [classification.py ...] [--jobs 2] [--minutes 60] [--again [--tests tests/new.py ...]]
 
 `--again` tries what survived the last run without a reason, what that run did not come to, and what is in functions
-that have changed since: the rest needs no second look while tests are only added.
+that have changed since: the rest needs no second look while tests are only added. `--tests` tries only what survived,
+on these tests alone.
 """
 
 from __future__ import annotations
@@ -271,7 +272,9 @@ def verdicts(last: dict[str, Any], mutants: Sequence[Mutant]) -> dict[Mutant, st
 class Mutation:
     """The plugin that runs the mutants in the place of the tests."""
 
-    def __init__(self, files: Sequence[str], jobs: int, minutes: float, last: dict[str, Any]) -> None:
+    def __init__(
+        self, files: Sequence[str], jobs: int, minutes: float, last: dict[str, Any], only_survivors: bool
+    ) -> None:
         self.jobs, self.minutes = jobs, minutes
         self.mutants = [mutant for file in files for mutant in mutants(file)]
         random.Random(0).shuffle(self.mutants)  # a run that is cut short has tried a fair sample
@@ -280,7 +283,8 @@ class Mutation:
         known = verdicts(last, self.mutants)
         self.killers: dict[Mutant, str | None] = {**explained, **known}
         settled = {*filter(known.get, known), *(explained.keys() & known.keys())}
-        self.open = sorted((m for m in self.mutants if m not in settled), key=explained.__contains__)
+        candidates = known if only_survivors else self.mutants
+        self.open = sorted((m for m in candidates if m not in settled), key=explained.__contains__)
 
     @property
     def explained(self) -> set[str]:
@@ -356,12 +360,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, default=120, help="start no mutant after that; the rest is not tried")
     parser.add_argument("--again", action="store_true", help="go on from the last result")
+    parser.add_argument("--tests", nargs="+", help="try only what survived, on these tests")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     os.chdir(ROOT)
     last = json.loads(arguments.out.read_text()) if arguments.again else {}
-    mutation = Mutation(arguments.files, arguments.jobs, arguments.minutes, last)
-    status = pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not long", "-k", QUICK, *TESTS], plugins=[mutation])
+    mutation = Mutation(arguments.files, arguments.jobs, arguments.minutes, last, bool(arguments.tests))
+    tests = arguments.tests or TESTS
+    status = pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not long", "-k", QUICK, *tests], plugins=[mutation])
     if status:
         sys.exit(status)
     summary = mutation.summary()
