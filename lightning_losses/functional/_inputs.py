@@ -11,6 +11,14 @@ from lightning_losses._target_checks import check_values
 from lightning_losses.functional._options import Settings
 
 
+def check_tensor(name: str, value: object) -> None:
+    """Raise a TypeError for what is no tensor of real numbers."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+
+
 def compute_dtype(input: Tensor) -> torch.dtype:
     """Return float32 for half inputs, otherwise the input's own."""
     return torch.promote_types(input.dtype, torch.float32)

@@ -21,7 +21,7 @@ from lightning_losses.functional._class_factors import (
     product,
 )
 from lightning_losses.functional._formula import Extra, Formula, check_support
-from lightning_losses.functional._inputs import as_matrix, compute_dtype, given_probabilities
+from lightning_losses.functional._inputs import as_matrix, check_tensor, compute_dtype, given_probabilities
 from lightning_losses.functional._options import FunctionOptions, PerClass, Settings, settings_from
 from lightning_losses.functional._phi import floored_log
 from lightning_losses.functional._rows import EqualRows, RowLoss, reduce, weigh
@@ -86,12 +86,13 @@ def row_loss(
 
     Raises:
         ValueError: Shapes do not fit, or a target is out of range.
-        TypeError: `input` is not floating point, class indices are not integers, or targets are complex.
+        TypeError: An argument is no tensor of real numbers, `input` is not floating point, or class indices are not
+            integers.
     """
+    check_tensor("input", input)
+    check_tensor("target", target)
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}")
-    if target.is_complex():
-        raise TypeError(f"target must hold real numbers, got {target.dtype}")
     dtype = compute_dtype(input)
     if factors is not NO_FACTORS:
         factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))

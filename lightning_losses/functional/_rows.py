@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses._target_checks import check_values, is_traced
+from lightning_losses.functional._inputs import check_tensor
 from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._options import Normalizer, Reduction
 
@@ -43,6 +44,7 @@ class EqualRows(RowLoss):
 
 def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weights") -> RowLoss:
     """Multiply each row by its sample weight, which counts in the denominator unless that is the number of rows."""
+    check_tensor("sample_weight", sample_weight)
     shape = rows.loss.shape
     if sample_weight.shape not in (shape, shape[:1]):
         raise ValueError(

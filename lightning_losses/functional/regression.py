@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from lightning_losses._target_checks import check_values
 from lightning_losses._validation import choice, in_interval, positive, unknown_arguments
+from lightning_losses.functional._inputs import check_tensor
 from lightning_losses.functional._options import REDUCTIONS, Reduction
 from lightning_losses.functional._rows import RowLoss, reduce, weigh
 
@@ -51,7 +52,10 @@ def element_loss(
 
     Raises:
         ValueError: The shapes differ.
+        TypeError: An argument is no tensor of real numbers.
     """
+    check_tensor("input", input)
+    check_tensor("target", target)
     if target.shape != input.shape:
         raise ValueError(f"target must have the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}")
     dtype = torch.promote_types(input.dtype, torch.float32)

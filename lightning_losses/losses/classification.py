@@ -89,10 +89,11 @@ class ClassificationLoss(RowwiseLoss):
 
     def rows(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> RowLoss:
         """Return the weighted loss of each row and what it adds to the denominator of the mean."""
+        rows = row_loss(self.phi, self.settings, self._factors, input, target, sample_weight)
         if may_look(input) and not self._input_seen:
             self._input_seen = True
             warn_if_probabilities(self.settings, input)
-        return row_loss(self.phi, self.settings, self._factors, input, target, sample_weight)
+        return rows
 
     def posterior(
         self,

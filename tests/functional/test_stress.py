@@ -313,6 +313,20 @@ def test_dtype_mistakes_are_refused(input_dtype: torch.dtype, target_dtype: torc
         ll.functional.cross_entropy_loss(torch.zeros(8, 5, dtype=input_dtype), torch.zeros(8, dtype=target_dtype))
 
 
+@pytest.mark.parametrize("name", [*NAMES, "mse", "hinge"])
+def test_what_is_no_tensor_is_named(name: str) -> None:
+    loss = ll.get_loss(name)
+    z, y = batch(loss.task)
+    with pytest.raises(TypeError, match=r"^input must be a tensor, got ndarray"):
+        loss(z.numpy(), y)
+    with pytest.raises(TypeError, match=r"^target must be a tensor, got list"):
+        loss(z, y.tolist())
+    with pytest.raises(TypeError, match=r"^sample_weight must be a tensor, got list"):
+        loss(z, y, [1.0] * 8)
+    with pytest.raises(TypeError, match=r"^sample_weight must hold real numbers, got torch\.complex64"):
+        loss(z, y, torch.ones(8, dtype=torch.complex64))
+
+
 @pytest.mark.parametrize(("name", "task"), CLASSIFICATION)
 def test_complex_targets_are_refused(name: str, task: str) -> None:
     z, _ = batch(task)
