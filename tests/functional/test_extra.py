@@ -161,6 +161,8 @@ def test_finite_at_extremes_and_blind_to_ignored_rows(name: str, arguments: dict
     nothing = loss(z, torch.full_like(y, -100))
     nothing.backward()
     assert nothing == 0
+    one_hot = F.one_hot(y.clamp_min(0), 3).where(y[:, None] >= 0, -100)
+    torch.testing.assert_close(loss(z, one_hot), value, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])

@@ -51,7 +51,7 @@ def test_sequences_probabilities_and_sample_weight() -> None:
     share, sample_weight = torch.rand(8, 5, dtype=torch.float64).softmax(1), torch.rand(8, dtype=torch.float64)
     loss = ll.FocalLoss()
     expected = loss(F.linear(h, w, b), share, sample_weight)
-    ours = linear_loss(h.reshape(2, 4, 4), w, b, share.reshape(2, 4, 5), loss, sample_weight.reshape(2, 4))
+    ours = linear_loss(h.reshape(4, 2, 4), w, b, share.reshape(4, 2, 5), loss, sample_weight.reshape(4, 2))
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=0)
 
 
