@@ -100,6 +100,25 @@ def test_it_ends_bit_for_bit_like_an_uninterrupted_run(optimizer: str, tmp_path:
         assert again.callback_metrics["train/loss"] == logged["train/loss"], cut
 
 
+LIMITS: dict[str, dict[str, Any]] = {
+    "so many steps": {"max_steps": 10, "max_epochs": -1},
+    "so many batches in an epoch": {"limit_train_batches": 2},
+    "validation within an epoch": {"val_check_interval": 0.5},
+    "windows of two batches": {"accumulate_grad_batches": 2},
+}
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_it_ends_like_an_uninterrupted_run_with(limits: str, tmp_path: Path) -> None:
+    whole = Noisy()
+    logged = train(whole, data(), callbacks=[Keeps(tmp_path)], **LIMITS[limits])
+    for cut in ("0-end", "1-1", "1-end"):
+        resumed = Noisy()
+        again = train(resumed, data(), tmp_path / f"{cut}.ckpt", **LIMITS[limits])
+        assert weights(resumed).equal(weights(whole)), cut
+        assert (again.global_step, again.current_epoch) == (logged.global_step, logged.current_epoch)
+
+
 @pytest.mark.parametrize("cut", ["0-0", "1-1"])
 def test_the_epoch_that_was_cut_is_logged_as_a_whole(cut: str, tmp_path: Path) -> None:
     def module() -> ObjectiveModule:

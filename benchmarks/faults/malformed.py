@@ -22,6 +22,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -293,10 +294,10 @@ def try_folders(tries: Tries) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
 
     for name, hook in {"removed in the run": lambda: shutil.rmtree(out), "takes no more": fill}.items():
-        for set_of_callbacks in ("default", "none", "last"):
+        for set_of_callbacks, logger in product(("default", "none", "last"), ("none", "csv")):
             shutil.rmtree(out, ignore_errors=True)
             callbacks.History.on_train_epoch_start = during(hook)
-            chosen = [f"callbacks={set_of_callbacks}", "trainer.max_epochs=3", "model.hidden=[64]"]
+            chosen = [f"callbacks={set_of_callbacks}", f"logger={logger}", "trainer.max_epochs=3", "model.hidden=[64]"]
             try:
                 status_and_error = command(out, *RINGS, *chosen)
             finally:

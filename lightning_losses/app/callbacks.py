@@ -170,6 +170,10 @@ class StopsOnce(EarlyStopping):
         """Stop again."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on waiting, by the patience that is configured now."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
 
 class History(Checkpoint):
     """One row an epoch: on the screen, in `history.csv`, and in checkpoints, so that a resumed run goes on with it.

@@ -132,6 +132,8 @@ class HasObjective(Loadable):
         """Remember where this run begins."""
         super().on_train_start()
         self._ll_first_step = self.trainer.global_step
+        if self.trainer.fit_loop.restarted_on_epoch_end:
+            _begin_next_epoch(self.trainer.fit_loop)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Complete the gradients, before the trainer clips them."""
@@ -301,6 +303,15 @@ class HasObjective(Loadable):
             with torch.no_grad():
                 self._ll_penalties = self.objective.penalties()
         return self._ll_penalties
+
+
+def _begin_next_epoch(loop: Any) -> None:
+    """Let the trainer begin an epoch: with `max_steps` it would end a second time the one that the checkpoint ended."""
+    loop.epoch_progress.increment_completed()
+    inner = loop.epoch_loop
+    for part in (loop, inner, inner.val_loop, inner.automatic_optimization, inner.manual_optimization):
+        part._restarting = False
+        part.reset_restart_stage()
 
 
 def _identity(optimizer: torch.optim.Optimizer) -> int:

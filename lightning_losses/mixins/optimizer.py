@@ -80,8 +80,7 @@ class OptimizerMixin(Ordered):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
         """Let schedulers that look at a metric step after the epoch that was resumed, whose metrics are complete."""
-        if self.trainer.fit_loop.restarting:
-            self.trainer.fit_loop.restarting = False
+        self.trainer.fit_loop._restarting = False
         return super().on_train_batch_start(batch, batch_idx)
 
     def _ll_scheduler_steps(self) -> int | None:

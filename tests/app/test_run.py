@@ -139,6 +139,25 @@ def test_a_run_that_has_stopped_early_does_not_go_on_when_it_is_resumed(tmp_path
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     resumed = run(ll.compose(*options, f"ckpt_path={last}"), tmp_path / "resumed")
     assert stopped.history["epoch"].tolist() == resumed.history["epoch"].tolist() == [0, 1]
+    patient = run(
+        ll.compose(*options, f"ckpt_path={last}", "callbacks.early_stopping.patience=2"), tmp_path / "patient"
+    )
+    assert patient.history["epoch"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_steps_that_are_not_finite_can_be_skipped(tmp_path):
+    diverging = [
+        "model.hidden=[64,64]",
+        "optimizer=sgd",
+        "optimizer.lr=1e10",
+        "callbacks=none",
+        "logger=none",
+        "non_finite=skip",
+    ]
+    with pytest.warns(UserWarning, match="a step is skipped"):
+        trained = run(ll.compose(*QUICK, *diverging), tmp_path)
+    assert trained.history["skipped_steps"].iloc[-1] > 0
 
 
 @pytest.mark.usefixtures("no_plots")

@@ -76,20 +76,20 @@ class BatchLoader:
     """Batches `(x[rows], y[rows])`: one indexing operation each, no worker, no collation.
 
     Its attributes are named as those of torch's DataLoader, so that Lightning finds `batch_sampler.sampler.set_epoch`.
-    Lightning saves its state and restores it where a run is resumed within an epoch.
+    Lightning saves its state, and restores it where a run is resumed.
     """
 
     def __init__(self, part: Part, batch_sampler: BatchSampler) -> None:
         self.part = part
         self.batch_sampler = batch_sampler
         self._served = 0
-        self._first = 0  # batch of the next iteration
+        self._resumed: Mapping[str, int] = {}
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # lazy: a resumed run makes this iterator before it calls set_epoch
-        first, self._first = self._first, 0
-        self._served = first
-        for rows in islice(self.batch_sampler, first, None):
+        self._served = self._served_before()
+        self._resumed = {}
+        for rows in islice(self.batch_sampler, self._served, None):
             self._served += 1
             yield self.part.x[rows], self.part.y[rows]
 
@@ -97,27 +97,27 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def state_dict(self) -> dict[str, int]:
-        """Return how far the epoch has come, and what must be the same to go on from there."""
-        ranks = self.batch_sampler.sampler.ranks
-        return {
-            "served": self._served,
-            "batches": len(self),
-            "rows": len(self.part.y),
-            "rows of a batch": self.batch_sampler.batch_size * ranks,
-        }
+        """Return how far which epoch has come, and what must be the same to go on from there."""
+        order = self.batch_sampler.sampler
+        rows_of_a_batch = self.batch_sampler.batch_size * order.ranks
+        return {"epoch": order.epoch, "served": self._served, "rows": order.count, "rows of a batch": rows_of_a_batch}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Begin the next iteration with the batch after those that were served; after the last one with the first."""
-        if state_dict["served"] == state_dict["batches"]:
-            return
-        own = self.state_dict()
+        """Go on after the batches that were served, if the next iteration is of the same epoch."""
+        self._resumed = state_dict
+
+    def _served_before(self) -> int:
+        """Return how many batches of this epoch the run before has served."""
+        own, saved = self.state_dict(), self._resumed
+        if saved.get("epoch") != own["epoch"]:
+            return 0
         for name in ("rows", "rows of a batch"):
-            if own[name] != state_dict[name]:
+            if own[name] != saved[name]:
                 raise ValueError(
-                    f"the checkpoint was written within an epoch, with {state_dict[name]} {name} (now {own[name]}, all "
+                    f"the checkpoint was written within an epoch, with {saved[name]} {name} (now {own[name]}, all "
                     "processes together): give the same data and data.batch_size, or resume from the end of an epoch"
                 )
-        self._first = state_dict["served"]
+        return saved["served"]
 
 
 class InMemoryData(L.LightningDataModule):
