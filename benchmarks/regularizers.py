@@ -27,9 +27,9 @@ MATRICES, SIDE = 130, 447
 FACTOR = 1e-4
 
 
-def network(matrices: int = MATRICES) -> nn.Module:
+def network() -> nn.Module:
     """Return 26 million parameters, with gradients."""
-    module = nn.ModuleList(nn.Linear(SIDE, SIDE, bias=False) for _ in range(matrices))
+    module = nn.ModuleList(nn.Linear(SIDE, SIDE, bias=False) for _ in range(MATRICES))
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     return module
@@ -63,7 +63,7 @@ def figures(penalty: str, rounds: int) -> dict[str, float]:
 def memory(penalty: str, way: str) -> dict[str, float]:
     """Return peak memory beyond parameters and gradients, in largest parameters, in this process."""
     run = {"plain": PLAIN[penalty], "ours": OURS[penalty].add_gradient_}[way]
-    run(network(1))  # what torch loads at its first call is not the penalty's
+    run(network())  # what torch loads at its first call of this size is not the penalty's
     module = network()
     return {f"{way}, extra memory in matrices": peak_bytes(lambda: run(module)) / (4 * SIDE * SIDE)}
 
