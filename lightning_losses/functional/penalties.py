@@ -234,22 +234,23 @@ def add_elastic_net_gradient_(weights: list[Tensor], gradients: list[Tensor], l1
 
 @torch.no_grad()
 def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l2: float) -> Tensor:
-    norms: list[Tensor] = []
+    squares: list[Tensor] = []
     absolutes: list[Tensor] = []
     signs: dict[torch.dtype, Tensor] = {}  # one after the other in the same memory: freed blocks are not always reused
     for weight, gradient in zip(weights, gradients, strict=True):
         if l2:
             for block, block_gradient in _cut_alike(weight, gradient, _BLOCK):
                 block_gradient.add_(block, alpha=l2)
-                norms.append(_norms(_accurate(block)))
+                norms = _norms(_accurate(block))
+                squares.append(torch.dot(norms, norms))
         if l1:
             for block, block_gradient in _cut_alike(weight, gradient, _SIGNS):
                 sign = torch.sign(block, out=signs.setdefault(block.dtype, block.new_empty(0)).resize_(0))
                 block_gradient.add_(sign, alpha=l1)
                 absolutes.append(_accurate(sign.mul_(block)).sum())
     value = torch.zeros(())
-    if norms:
-        value = value + 0.5 * l2 * torch.cat(norms).square_().sum()
+    if squares:
+        value = value + 0.5 * l2 * torch.stack(squares).sum()
     if absolutes:
         value = value + l1 * torch.stack(absolutes).sum()
     return value
