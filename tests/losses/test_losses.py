@@ -27,6 +27,7 @@ from tests.cases import (
     function_of,
     needed,
 )
+from tests.losses.test_other import OF_SEVERAL
 
 ALL_VARIANTS = [*VARIANTS, *REGRESSION_VARIANTS]
 # Those that are more than a function: they hold parameters, or other losses.
@@ -326,8 +327,9 @@ def test_bad_specifications_are_refused() -> None:
             ll.get_loss(given)
 
 
-# Each with arguments of two tensors; the others of torch take three inputs, lengths or a weight matrix.
+# Each with arguments of two tensors; those of several inputs are in test_other.
 TORCH = {
+    "BCELoss": {},
     "L1Loss": {},
     "MSELoss": {"reduction": "sum"},
     "SmoothL1Loss": {"beta": 0.5},
@@ -340,6 +342,11 @@ TORCH = {
     "MultiLabelSoftMarginLoss": {},
     "CrossEntropyLoss": {"label_smoothing": 0.1},
 }
+OF_LABELS = {
+    "MultiLabelMarginLoss": torch.tensor([[0, 2, -1], [1, -1, -1], [2, 1, 0], [-1, -1, -1]]),
+    "MultiMarginLoss": torch.tensor([0, 2, 1, 1]),
+    "NLLLoss": torch.tensor([0, 2, 1, 1]),
+}
 
 
 @pytest.mark.parametrize(("name", "arguments"), TORCH.items())
@@ -349,6 +356,25 @@ def test_criteria_of_torch(name: str, arguments: dict[str, Any]) -> None:
     assert torch.equal(loss(z, y), getattr(nn, name)(**arguments)(z, y))
     with pytest.raises(TypeError, match="sample_weight"):
         loss(z, y, torch.ones(4))
+
+
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_criteria_of_torch_on_labels(name: str) -> None:
+    z = torch.rand(4, 3)
+    assert torch.equal(ll.get_loss(f"torch.{name}")(z, OF_LABELS[name]), getattr(nn, name)()(z, OF_LABELS[name]))
+
+
+@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="later torch has it")
+def test_a_criterion_of_torch_that_owns_a_layer() -> None:
+    loss = ll.get_loss({"name": "torch.LinearCrossEntropyLoss", "in_features": 3, "num_classes": 5})
+    features, labels = torch.rand(4, 3), torch.tensor([0, 4, 2, 1])
+    (weight,) = loss.parameters()
+    torch.testing.assert_close(loss(features, labels), nn.functional.cross_entropy(features @ weight.T, labels))
+
+
+def test_every_criterion_of_torch_is_tried() -> None:
+    names = {name for name in nn.modules.loss.__all__ if name != "NLLLoss2d"}  # deprecated, and not in torch.nn
+    assert names - {*TORCH, *OF_LABELS, *OF_SEVERAL, "LinearCrossEntropyLoss"} == set()
 
 
 def test_any_callable_is_a_loss() -> None:
