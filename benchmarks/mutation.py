@@ -279,16 +279,10 @@ class Mutation:
         self.mutants = [mutant for file in files for mutant in mutants(file)]
         random.Random(0).shuffle(self.mutants)  # a run that is cut short has tried a fair sample
         self.equivalent: dict[str, list[str]] = json.loads(EQUIVALENT.read_text())
-        explained = {mutant: None for mutant in self.mutants if str(mutant) in self.explained}
-        known = verdicts(last, self.mutants)
-        self.killers: dict[Mutant, str | None] = {**explained, **known}
-        settled = {*filter(known.get, known), *(explained.keys() & known.keys())}
-        candidates = known if only_survivors else self.mutants
-        self.open = sorted((m for m in candidates if m not in settled), key=explained.__contains__)
-
-    @property
-    def explained(self) -> set[str]:
-        return {*itertools.chain(*self.equivalent.values())}
+        self.explained = {*itertools.chain(*self.equivalent.values())}
+        self.killers = verdicts(last, self.mutants)
+        settled = {*filter(self.killers.get, self.mutants), *(m for m in self.killers if str(m) in self.explained)}
+        self.open = [m for m in (self.killers if only_survivors else self.mutants) if m not in settled]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         torch.set_num_threads(1)
@@ -297,7 +291,10 @@ class Mutation:
         tests = work.result(os.waitpid(work.pid, 0)[1])
         items = in_turns(session.items, tests)
         running: dict[int, tuple[Mutant, Forked]] = {}
-        for mutant in self.open:
+        for mutant in [*self.open, *(m for m in self.open if str(m) in self.explained)]:
+            if str(mutant) in self.explained and mutant not in self.killers:
+                self.killers[mutant] = None  # to be tried when all others are
+                continue
             if len(running) == self.jobs:
                 self.collect(running)
             if time.monotonic() > end:
