@@ -38,8 +38,7 @@ def _run_with_short_errors() -> None:
     os.environ[FULL_ERROR] = "1"  # Hydra then raises its own errors instead of printing their traceback
     try:
         with _one_line_errors():
-            # a second time inside: before Hydra passes an error of the job on, it prints all overrides
-            _run_hydra(_one_line_errors()(_job))
+            _run_hydra(_job_with_short_errors)
     finally:
         del os.environ[FULL_ERROR]
 
@@ -62,6 +61,15 @@ def _job(cfg: DictConfig) -> float | None:
     """Do what `mode` says, in the job's own folder."""
     with relaunchable():
         return MODES[choice("mode", cfg.mode, MODES)](cfg, HydraConfig.get().runtime.output_dir)
+
+
+def _job_with_short_errors(cfg: DictConfig) -> float | None:
+    """Do the job; before Hydra passes an error on, it would print all overrides.
+
+    A function of the module, since launchers send it to other processes by its name.
+    """
+    with _one_line_errors():
+        return _job(cfg)
 
 
 def _train(cfg: DictConfig, folder: str) -> float | None:
