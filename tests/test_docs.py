@@ -40,7 +40,7 @@ def commands():
 @pytest.mark.parametrize("words", list(commands()))
 def test_commands_compose(words):
     sweep = "--multirun" in words
-    of_the_job = [word for word in words if not word.startswith(("--", "hydra"))]
+    of_the_job = [word for word in words if not word.startswith(("--", "hydra")) and "interval(" not in word]
     ll.compose(*(word.split(",")[0] if sweep else word for word in of_the_job))
 
 
