@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_losses._files import replace
+from lightning_losses._validation import choice
 from lightning_losses.app.data import build_data
 from lightning_losses.app.data.base import as_target
-from lightning_losses.app.data.table_file import read_table
+from lightning_losses.app.data.table_file import read_parquet, read_table
 from lightning_losses.app.data.target import encode_target
 from lightning_losses.app.files import write_json
 from lightning_losses.app.report import versions
@@ -89,6 +90,9 @@ def predictions_table(saved: SavedRun, prediction: Prediction, index: pd.Index[A
 
 
 def _read(cfg: DictConfig) -> pd.DataFrame:
+    choice(f"data for mode={cfg.mode}", cfg.data.name, ("csv", "parquet"))
+    if cfg.data.name == "parquet":
+        return read_parquet(cfg.data.path)
     return read_table(cfg.data.path, cfg.data.separator, list(cfg.data.na_values))
 
 

@@ -50,6 +50,7 @@ CASES = {
     "folder": (None, ["hydra.run.dir=/dev/null/run"], "/dev/null"),
     "no path": (None, ["data=csv"], "data.path is not given"),
     "missing file": (None, ["data=csv", "data.path=no.csv", "data.target=y"], "no.csv"),
+    "a folder": (None, ["data=csv", "data.path=.", "data.target=y"], "data.path: '.' cannot be read as CSV"),
     "missing column": (
         {"x": NUMBERS, "label": CLASSES},
         ["data.target=labl"],

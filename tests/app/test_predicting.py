@@ -125,6 +125,14 @@ def test_columns_are_matched_by_name(runs, tmp_path, capsys):
     assert "column 'ward': 1 rows with unknown categories, 'Z': no category is set" in said
 
 
+def test_the_rows_can_lie_in_a_parquet_file(runs, tmp_path):
+    table = patients().drop(columns=OUTPUTS)
+    table.to_parquet(tmp_path / "new.parquet")
+    overrides = [checkpoint(runs["binary"]), "data=parquet", f"data.path={tmp_path / 'new.parquet'}", *QUICK]
+    found = predict(ll.compose("mode=predict", *overrides), tmp_path)
+    pd.testing.assert_frame_equal(found, predicted(runs["binary"], table, tmp_path))
+
+
 def test_another_process_predicts_from_the_checkpoint_alone(runs, tmp_path):
     patients().drop(columns=OUTPUTS).to_csv(tmp_path / "new.csv", index=False)
     arguments = ["mode=predict", checkpoint(runs["binary"]), "data=csv", "data.path=new.csv", "hydra.run.dir=out"]
@@ -175,6 +183,7 @@ REFUSED = {
         ["mode=test"],
         "column 'outcome' holds 'dead' in data row 1, the model knows the classes ill, well",
     ),
+    "no file of rows": ("binary", None, [], "data for mode=predict must be one of 'csv', 'parquet', got 'rings'"),
     "no checkpoint": (None, {}, [], "ckpt_path is not given"),
     "unknown mode": ("binary", {}, ["mode=predicts"], "mode must be one of"),
     "no such part": ("rings", None, ["mode=test"], "the run has no test part (parts: train, val)"),

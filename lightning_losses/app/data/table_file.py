@@ -178,7 +178,7 @@ def read_table(path: str, separator: str, na_values: Sequence[str]) -> pd.DataFr
         raise FileNotFoundError(f"data.path: there is no file {str(Path(path).absolute())!r}") from error
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"data.path: {path!r} is empty") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError) as error:  # the last two: a folder, a cut .gz
         raise ValueError(f"data.path: {path!r} cannot be read as CSV: {error}") from error
     if table.empty:
         raise ValueError(f"data.path: {path!r} has a header but no rows")
