@@ -65,7 +65,10 @@ class _NormConstraint(Constraint):
 
     def __init__(self, dim: int | Sequence[int] | None, where: Where) -> None:
         super().__init__(where)
-        self.dim = dim if dim is None or isinstance(dim, int) else tuple(dim)
+        numbers = dim if isinstance(dim, Sequence) else [dim]
+        if dim is not None and not all(isinstance(number, int) for number in numbers):
+            raise TypeError(f"dim must be an integer, a sequence of integers or None, got {dim!r}")
+        self.dim = tuple(dim) if isinstance(dim, Sequence) else dim
 
     def splits_at(self, dim: int) -> bool:
         """Units are independent, their numbers are not."""
@@ -88,6 +91,7 @@ class MaxNorm(_NormConstraint):
 
     Raises:
         ValueError: If `max_value` is not a finite number above 0.
+        TypeError: If `dim` holds anything but integers.
 
     Example:
         >>> net = torch.nn.Linear(2, 1)
@@ -127,6 +131,7 @@ class MinMaxNorm(_NormConstraint):
 
     Raises:
         ValueError: If a value is out of range.
+        TypeError: If `dim` holds anything but integers.
 
     Example:
         >>> net = torch.nn.Linear(2, 1)

@@ -166,6 +166,8 @@ def test_build(spec, expected):
         (lambda: C.MinMaxNorm(2.0, 1.0), ValueError, "max_value must be at least min_value = 2.0, got 1.0"),
         (lambda: C.MinMaxNorm(-1.0), ValueError, "min_value must be a finite number >= 0, got -1.0"),
         (lambda: C.MinMaxNorm(rate=1.5), ValueError, r"rate must be a number in \[0, 1\], got 1.5"),
+        (lambda: C.MaxNorm(dim="a"), TypeError, "dim must be an integer, a sequence of integers or None, got 'a'"),
+        (lambda: C.UnitNorm(dim=[1, 0.5]), TypeError, r"dim must be an integer.*, got \[1, 0.5\]"),
         (lambda: build_constraints("max_nrom"), ValueError, "constraint must be one of .*, did you mean 'max_norm'"),
         (lambda: build_constraints({"non_neg": 1}), TypeError, "'non_neg' needs a mapping of its arguments, got 1"),
         (lambda: build_constraints({"max_norm": {"axis": 0}}), TypeError, "'max_norm' has no argument 'axis'"),
