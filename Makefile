@@ -1,7 +1,7 @@
 # Every target runs in a virtual environment, made when it is missing and renewed when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHMARKS := blocks growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup
+BENCHMARKS := blocks compiled growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help

@@ -15,6 +15,7 @@ import statistics
 
 import harness
 import matplotlib.pyplot as plt
+import plots
 import torch
 from speed import LOSSES
 from torch.nn import functional as F
@@ -63,10 +64,11 @@ def plot(figures: dict[str, dict[str, list[float]]]) -> None:
             label = f"{name}: {exponent(counts(growth), values):.2f}"
             axis.loglog(counts(growth), [1000 * v for v in values], "o-", markersize=3, label=label)
         axis.set_xlabel(f"number of {growth}")
+        axis.minorticks_off()  # thousands of lines in the file
         axis.grid(alpha=0.3)
         axis.legend(title="exponent", fontsize=8, frameon=False)
     axes[0].set_ylabel("ms, forward and backward")
-    figure.savefig(harness.RESULTS / "growth.svg")
+    plots.save(figure, "growth")
 
 
 def main() -> None:
@@ -86,7 +88,9 @@ def main() -> None:
         figures[growth] = {n: [statistics.median(s) for s in zip(*(r[n] for r in runs), strict=True)] for n in runs[0]}
     plot(figures)
     rows = {g: {name: exponent(counts(g), s) for name, s in figures[g].items()} for g in SIZES}
-    harness.write("growth", __doc__.splitlines()[0], arguments.threads, rows, "exponent of the number of")
+    harness.write(
+        "growth", __doc__.splitlines()[0], arguments.threads, rows, "exponent of the number of", arguments.processes
+    )
 
 
 if __name__ == "__main__":

@@ -83,14 +83,15 @@ def median_of_processes(script: str, *arguments: str, processes: int, threads: i
     return {name: statistics.median(f[name] for f in figures) for name in figures[0]}
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Describe where the figures come from."""
+def machine(threads: int, processes: int) -> dict[str, Any]:
+    """Describe where the figures come from, and of how many processes they are the medians."""
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "processor": platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "processes": processes,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -112,10 +113,12 @@ def earlier(name: str) -> dict[str, dict[str, float]]:
     return json.loads(path.read_text())["results"] if path.exists() else {}
 
 
-def write(name: str, question: str, threads: int, rows: Mapping[str, Mapping[str, float]], corner: str) -> None:
+def write(
+    name: str, question: str, threads: int, rows: Mapping[str, Mapping[str, float]], corner: str, processes: int = 1
+) -> None:
     """Write `results/<name>.json`, and print the table, whose first column is named `corner`."""
     RESULTS.mkdir(exist_ok=True)
-    result = {"question": question, "machine": machine(threads), "results": rows}
+    result = {"question": question, "machine": machine(threads, processes), "results": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(table(rows, corner))
 
@@ -152,4 +155,4 @@ def measure_cases(
         return
     how_often = {"processes": given.processes, "threads": given.threads}
     rows = {c: median_of_processes(script, "--case", c, "--rounds", str(given.rounds), **how_often) for c in cases}
-    write(Path(script).stem, doc.splitlines()[0], given.threads, rows, corner)
+    write(Path(script).stem, doc.splitlines()[0], given.threads, rows, corner, given.processes)

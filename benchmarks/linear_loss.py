@@ -67,7 +67,7 @@ def main() -> None:
         }
         for way in WAYS
     }
-    harness.write("linear_loss", __doc__.splitlines()[0], arguments.threads, rows, "way")
+    harness.write("linear_loss", __doc__.splitlines()[0], arguments.threads, rows, "way", arguments.processes)
 
 
 if __name__ == "__main__":

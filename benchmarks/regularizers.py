@@ -89,7 +89,7 @@ def main() -> None:
             )
             for way in ("plain", "ours"):
                 rows[penalty] |= median_of_processes(__file__, "--figures", penalty, "--memory", way, **common)
-        write("regularizers", __doc__.splitlines()[0], arguments.threads, rows, "penalty")
+        write("regularizers", __doc__.splitlines()[0], arguments.threads, rows, "penalty", arguments.processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of all benchmarks: the tables of `results/*.json` in `RESULTS.md`.
+"""The page of the benchmarks of speed and memory: tables and plots of `results/*.json` in `RESULTS.md`.
 
 Run it after any of them.
 
@@ -12,31 +12,44 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import plots
 
 PAGE = Path(__file__).parent / "RESULTS.md"
 ORDER = (
     "speed",
     "speed_binary",
-    "blocks",
     "linear_loss",
     "peers",
+    "compiled",
     "growth",
     "blocks",
     "regularizers",
     "mixin_overhead",
     "startup",
+    "gpu",
 )
+DRAWN = {"speed", "peers", "compiled"}
+NO_RATIOS = ("seconds", "copy", "memory", "error", "logits", "chosen", "module")  # how other columns end
 HEAD = """# Results
 
 Ratios of times taken in turns in one process, medians over processes, unless a heading says otherwise; below 1 is
 faster than the base, whose time is in the column "seconds". Memory is the peak of a process beyond what it held before.
-Each table names where and when it was measured. No GPU has been measured. Made by `make bench`.
+Each table names where and when it was measured. Made by `make bench`.
 """
+NOT_MEASURED = {
+    "gpu": "Not measured: there was no GPU. Liger and cut-cross-entropy run on GPUs alone, so neither were they."
+}
 
 
 def section(name: str) -> str:
     """Return the part of the page that one benchmark answers."""
-    result: dict[str, Any] = json.loads((harness.RESULTS / f"{name}.json").read_text())
+    path = harness.RESULTS / f"{name}.json"
+    if not path.exists():
+        return f"## On a GPU\n\n{NOT_MEASURED[name]}\n\n`benchmarks/{name}.py`\n"
+    result: dict[str, Any] = json.loads(path.read_text())
+    if name in DRAWN:
+        columns = dict.fromkeys(c for row in result["results"].values() for c in row if not c.endswith(NO_RATIOS))
+        plots.ratios(name, result["results"], list(columns))
     facts = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
     plot = f"\n![{result['question']}](results/{name}.svg)\n" if (harness.RESULTS / f"{name}.svg").exists() else ""
     table = harness.table(result["results"], "")

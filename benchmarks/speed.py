@@ -1,7 +1,8 @@
 """How long do the losses take, forward and backward, beside `F.cross_entropy`?
 
 Through the public function (and, for the smallest batch, the module) with all checks on, and a copy of the logits for
-scale. Writes `results/speed.json`.
+scale; of half logits also the error of the gradient beside that of `F.cross_entropy`, each against its own in float64.
+Writes `results/speed.json`.
 
     python benchmarks/speed.py
 """
@@ -66,6 +67,19 @@ def memory(shape: str, name: str) -> dict[str, float]:
     return {"share": harness.peak_bytes(lambda: LOSSES[name](z, y).backward()) / own - 1}
 
 
+def gradient_error(loss, z: torch.Tensor, y: torch.Tensor) -> float:
+    """The mean absolute error of the gradient, as a share of its mean absolute value."""
+    exact = z.detach().double().requires_grad_()
+    (gradient,), (reference,) = (torch.autograd.grad(loss(x, y), x) for x in (z, exact))
+    return ((gradient - reference).abs().mean() / reference.abs().mean()).item()
+
+
+def errors(shape: str) -> dict[str, float]:
+    """The error of each gradient over that of `F.cross_entropy`."""
+    base = gradient_error(F.cross_entropy, *batch(shape))
+    return {f"{name} error": gradient_error(loss, *batch(shape)) / base for name, loss in LOSSES.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=5)
@@ -88,8 +102,10 @@ def main() -> None:
             for name in LOSSES if SHAPES[shape][1] >= 1000 else ():
                 share = harness.in_process(__file__, "--shape", shape, "--memory", name, threads=arguments.threads)
                 rows[shape][f"{name} memory"] = share["share"]
+            if SHAPES[shape][2] == torch.bfloat16:
+                rows[shape] |= errors(shape)
         rows = {shape: rows[shape] for shape in SHAPES if shape in rows}
-        harness.write("speed", __doc__.splitlines()[0], arguments.threads, rows, "shape")
+        harness.write("speed", __doc__.splitlines()[0], arguments.threads, rows, "shape", arguments.processes)
 
 
 if __name__ == "__main__":

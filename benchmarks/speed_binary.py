@@ -72,7 +72,7 @@ def main() -> None:
         threads=arguments.threads,
     )
     rows = {f"{ELEMENTS} elements": figures}
-    harness.write("speed_binary", __doc__.splitlines()[0], arguments.threads, rows, "size")
+    harness.write("speed_binary", __doc__.splitlines()[0], arguments.threads, rows, "size", arguments.processes)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=9)
     arguments = parser.parse_args()
-    harness.write("startup", __doc__.splitlines()[0], os.cpu_count(), measure(arguments.processes), "what")
+    harness.write(
+        "startup", __doc__.splitlines()[0], os.cpu_count(), measure(arguments.processes), "what", arguments.processes
+    )
 
 
 if __name__ == "__main__":

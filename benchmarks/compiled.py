@@ -1,0 +1,56 @@
+"""From which size on should `torch.compile` leave the loss to the blocks of rows, and is that faster than its formula?
+
+Forward and backward of the focal loss, compiled in one graph, beside `F.cross_entropy` compiled: once with the plain
+formula, once with the operation that works in blocks of rows; and the loss without a compiler. Writes
+`results/compiled.json`.
+
+    python benchmarks/compiled.py
+"""
+
+from __future__ import annotations
+
+import harness
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import lightning_losses as ll
+from lightning_losses.kernels import compiled
+
+SHAPES = {
+    f"{rows} x {classes}": (rows, classes)
+    for rows, classes in ((1024, 1000), (2048, 1000), (4096, 1000), (128, 32000), (512, 32000))
+}
+BASE = "F.cross_entropy, compiled"
+
+
+def compiled_focal(z: Tensor, y: Tensor, least: int):
+    """Return the loss, compiled while blocks begin at so many logits."""
+    chosen, compiled.LEAST = compiled.LEAST, least
+    loss = torch.compile(ll.FocalLoss(), fullgraph=True)
+    loss(z, y).backward()
+    compiled.LEAST = chosen
+    return loss
+
+
+def one_process(shape: str, rounds: int) -> dict[str, float]:
+    torch.manual_seed(0)
+    rows, classes = SHAPES[shape]
+    z, y = torch.randn(rows, classes, requires_grad=True), torch.randint(classes, (rows,))
+    losses = {
+        BASE: torch.compile(F.cross_entropy),
+        "focal, formula": compiled_focal(z, y, rows * classes + 1),
+        "focal, blocks": compiled_focal(z, y, 0),
+        "focal, not compiled": ll.FocalLoss(),
+    }
+
+    def step(loss) -> None:
+        loss(z, y).backward()
+        z.grad = None
+
+    runs = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
+    return {"logits": rows * classes, "chosen": compiled.LEAST, **harness.ratios(runs, BASE, rounds)}
+
+
+if __name__ == "__main__":
+    harness.measure_cases(__file__, __doc__, list(SHAPES), one_process, corner="shape", processes=3)
