@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCHMARKS := blocks compiled growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup
+BACKENDS := plain cut by_rows on_cuda
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
@@ -16,8 +17,10 @@ demo: .venv/installed ## the main job: two noisy rings, focal loss, L1 and L2, b
 test: .venv/installed ## all tests but the long ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m "not long"
 
-test-long: .venv/installed ## the long tests, and whether the tests notice mutants of functional/ (hours)
+test-long: .venv/installed ## the long tests, those of losses on every backend, and whether the tests notice mutants of functional/ (hours)
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m long
+	set -e; for backend in $(BACKENDS); do \
+		OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) -m "not long" --backend $$backend tests/losses tests/functional; done
 	$(BIN)/pip install --quiet mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py
 

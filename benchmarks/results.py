@@ -36,16 +36,14 @@ Ratios of times taken in turns in one process, medians over processes, unless a 
 faster than the base, whose time is in the column "seconds". Memory is the peak of a process beyond what it held before.
 Each table names where and when it was measured. Made by `make bench`.
 """
-NOT_MEASURED = {
-    "gpu": "Not measured: there was no GPU. Liger and cut-cross-entropy run on GPUs alone, so neither were they."
-}
+NO_GPU = "There was no GPU. Liger and cut-cross-entropy run on GPUs alone, so they were not measured either."
 
 
 def section(name: str) -> str:
     """Return the part of the page that one benchmark answers."""
     path = harness.RESULTS / f"{name}.json"
     if not path.exists():
-        return f"## On a GPU\n\n{NOT_MEASURED[name]}\n\n`benchmarks/{name}.py`\n"
+        return f"## `benchmarks/{name}.py`\n\nNot measured. {NO_GPU if name == 'gpu' else ''}\n"
     result: dict[str, Any] = json.loads(path.read_text())
     if name in DRAWN:
         columns = dict.fromkeys(c for row in result["results"].values() for c in row if not c.endswith(NO_RATIOS))

@@ -266,8 +266,7 @@ def _mean_part(
     """Return the mean of a loss and, if it has rows, what each adds to the denominator."""
     if isinstance(loss, RowwiseLoss):
         rows = loss.rows(input, target, sample_weight)
-        weight = rows.weight.sum()
-        return Part(ratio(rows.loss.sum(), weight), weight), rows.weight
+        return Part(*rows.mean_and_weight()), rows.weight
     if isinstance(loss, Loss):
         total, weight = loss.sum_and_weight(input, target, sample_weight)
         return Part(ratio(total, weight), weight), None

@@ -1,8 +1,11 @@
+import importlib
 import os
+from types import ModuleType
 
 import hypothesis
 import pytest
 import torch
+from torch import Tensor
 
 # Kernels for GPUs run everywhere in Triton's interpreter; Triton reads this when it is imported.
 os.environ["TRITON_INTERPRET"] = "1"
@@ -11,7 +14,43 @@ os.environ["TRITON_INTERPRET"] = "1"
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
 
+BACKENDS = ("plain", "blocked", "cut", "by_rows", "on_cuda")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        choices=BACKENDS,
+        help="run eager losses on one version of the operations on logits, whatever fits here; cut: in tiny blocks",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--backend") == "on_cuda":
+        for item in items:  # the interpreter's arithmetic outside the matrix
+            item.add_marker(pytest.mark.filterwarnings("ignore::RuntimeWarning"))
+
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _backend(request, monkeypatch):
+    name = request.config.getoption("--backend")
+    if name is None:
+        return
+    from lightning_losses import kernels  # after TRITON_INTERPRET is set
+
+    forced = importlib.import_module(f"lightning_losses.kernels.{'blocked' if name == 'cut' else name}")
+    if name == "cut":
+        monkeypatch.setattr(kernels.blocked, "BLOCK", 4)
+        monkeypatch.setattr(kernels.elements, "BLOCK", 4)
+    choose = kernels._backend
+
+    def backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
+        fitting = choose(logits, *constants)
+        return forced if fitting is kernels.blocked else fitting
+
+    monkeypatch.setattr(kernels, "_backend", backend)

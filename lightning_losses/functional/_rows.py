@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from lightning_losses._target_checks import check_values, is_traced
+from lightning_losses._target_checks import check_values
 from lightning_losses.functional._inputs import check_tensor
 from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._options import Normalizer, Reduction
@@ -25,6 +23,11 @@ class RowLoss:
         """Return the numerator and the denominator of the mean."""
         return self.loss.sum(), self.weight.sum()
 
+    def mean_and_weight(self) -> tuple[Tensor, Tensor]:
+        """Return the mean, 0 over no weight, and its denominator."""
+        total, weight = self.totals()
+        return ratio(total, weight), weight
+
 
 class EqualRows(RowLoss):
     """Rows that add 1 each to the denominator of the mean, which is made where it is asked for."""
@@ -40,6 +43,13 @@ class EqualRows(RowLoss):
     def totals(self) -> tuple[Tensor, Tensor]:
         """Return the numerator and the denominator of the mean."""
         return self.loss.sum(), self.loss.new_full((), self.loss.numel())
+
+    def mean_and_weight(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and its denominator; `Tensor.mean` would write its gradient for every row."""
+        if not self.loss.numel():
+            return super().mean_and_weight()
+        total, weight = self.totals()
+        return total / weight, weight
 
 
 def weigh(rows: RowLoss, sample_weight: Tensor, normalizer: Normalizer = "weights") -> RowLoss:
@@ -61,20 +71,4 @@ def reduce(rows: RowLoss, reduction: Reduction) -> Tensor:
         return rows.loss
     if reduction == "sum":
         return rows.loss.sum()
-    if isinstance(rows, EqualRows) and rows.loss.numel():
-        return _mean(rows.loss)
-    return ratio(*rows.totals())
-
-
-def _mean(loss: Tensor) -> Tensor:
-    """Return `loss.mean()`, without its backward pass, which writes the same number for every row."""
-    if is_traced():
-        return loss.mean()
-    return loss.sum() / _count(loss.numel(), loss.dtype)
-
-
-@functools.lru_cache
-def _count(number: int, dtype: torch.dtype) -> Tensor:
-    """Return a number as a tensor, which divides a small batch's loss faster than the number itself."""
-    with torch.inference_mode(False):
-        return torch.tensor(number, dtype=dtype)
+    return rows.mean_and_weight()[0]

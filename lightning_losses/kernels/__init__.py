@@ -46,18 +46,15 @@ def element_loss(
 
 
 def _backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
-    """The fast versions have a gradient for the logits alone, once where they are compiled."""
-    if torch._C._are_functorch_transforms_active():
+    """The fast versions have a gradient for the logits alone, those for compilers one that has none itself."""
+    if torch._C._are_functorch_transforms_active() or any(c is not None and c.requires_grad for c in constants):
         return plain
+    on_cpu = logits.device.type == "cpu"
     if torch.compiler.is_compiling():
-        return (
-            compiled
-            if logits.device.type == "cpu" and not any(c is not None and c.requires_grad for c in constants)
-            else plain
-        )
-    if type(logits) not in (Tensor, torch.nn.Parameter) or any(c is not None and c.requires_grad for c in constants):
+        return compiled if on_cpu else plain
+    if type(logits) not in (Tensor, torch.nn.Parameter):
         return plain
-    return blocked if logits.device.type == "cpu" else _of_accelerators(logits.device.type)
+    return blocked if on_cpu else _of_accelerators(logits.device.type)
 
 
 @functools.cache
