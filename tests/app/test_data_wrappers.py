@@ -8,6 +8,7 @@ import torch
 
 import lightning_losses as ll
 from lightning_losses.app import run
+from lightning_losses.app.data.module import _batch_size
 from tests.app.loading import data
 
 
@@ -223,3 +224,13 @@ def test_the_margins_of_ldam_are_those_of_the_noisy_labels(command):
     assert len(rows) == 10
     # Cao et al., 2019: proportional to n^(-1/4), the largest 0.5
     np.testing.assert_allclose(margins, 0.5 * (counts / counts.min()) ** -0.25, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(10, 32), (12_800, 64), (170_883, 1024), (10**7, 2048)])
+def test_the_automatic_batch_makes_about_200_steps_within_its_bounds(rows, size):
+    assert _batch_size("auto", rows) == size
+
+
+def test_other_words_for_a_batch_size_are_refused():
+    with pytest.raises(ValueError, match=r"data\.batch_size.*'large'"):
+        _batch_size("large", 100)
