@@ -27,8 +27,8 @@ Examples:
   lightning-losses data=csv data.path=patients.csv data.target=outcome loss=focal loss.gamma=3
   lightning-losses --multirun data=digits loss=ce,focal,sce seed=0,1,2 trainer.max_epochs=10
 
-A run leaves its files under outputs/. A sweep leaves them under multirun/ and ends with report.html,
-which compares its jobs. --hydra-help shows Hydra's flags."""
+A run leaves its files under outputs/, a sweep under multirun/, with report.html, which compares its
+jobs. --hydra-help shows Hydra's flags."""
 
 
 def help_text() -> str:
