@@ -56,6 +56,7 @@ faults: .venv/installed ## kill runs and break files (half an hour); FAULTS='--f
 
 evidence: .venv/installed ## measure what the pages claim, and write them (minutes)
 	$(BIN)/python benchmarks/exactness.py
+	$(BIN)/python benchmarks/evidence/page.py && $(BIN)/python benchmarks/evidence/plots.py
 
 clean: ## remove what was built and installed; the runs in outputs/ stay
 	rm -rf .venv .venv-lowest .venv-peers build dist site *.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
