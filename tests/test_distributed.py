@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_losses.callbacks import Decide, LabelAudit
 from lightning_losses.module import ObjectiveModule
 from tests.programs import fsdp2
-from tests.test_mixins import ADAMW, SGD, Net, fit, loader, weights
+from tests.test_mixins import ADAMW, SGD, Net, fit, loader, rows, weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
@@ -43,6 +43,18 @@ def test_two_ranks_learn_what_one_process_learns(
     together = fit(two, loader(batch_size), **options, **ranks)
     torch.testing.assert_close(weights(two), weights(one), rtol=0, atol=1e-6)
     for name in ("train/loss", "train/objective", "train/regularizer/l1"):
+        torch.testing.assert_close(together.callback_metrics[name], alone.callback_metrics[name])
+
+
+def test_a_rank_whose_labels_are_all_ignored_adds_nothing() -> None:
+    x, y, w = rows()
+    data = TensorDataset(x, y.masked_fill(torch.arange(64) % 2 == 1, -100), w)  # every second row is the second rank's
+    one, two = (Net(regularizer=PENALTIES) for _ in range(2))
+    alone = fit(one, DataLoader(data, 64), DataLoader(data, 64), max_epochs=3)
+    ranks = {"strategy": "ddp_fork", "devices": 2, "accumulate_grad_batches": 2}
+    together = fit(two, DataLoader(data, 16), DataLoader(data, 24), max_epochs=3, **ranks)
+    torch.testing.assert_close(weights(two), weights(one), rtol=0, atol=1e-6)
+    for name in ("train/loss", "train/objective", "val/loss"):
         torch.testing.assert_close(together.callback_metrics[name], alone.callback_metrics[name])
 
 

@@ -130,3 +130,45 @@ def test_lower_levels_load_neither_lightning_nor_hydra():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "lightning_losses.functional" in loaded
     assert not {"lightning", "pytorch_lightning", "hydra", "omegaconf"}.intersection(loaded)
+
+
+UNTOUCHED = """
+import importlib, os, pkgutil, random, sys, warnings
+import torch
+import lightning_losses
+
+def modules():
+    names = [found.name for found in pkgutil.walk_packages(lightning_losses.__path__, "lightning_losses.")]
+    return [name for name in names if not name.endswith(("__main__", "on_cuda"))]
+
+for name in modules():
+    importlib.import_module(name)  # once, so that what others do when they are imported is done
+for name in [name for name in sys.modules if name.split(".")[0] == "lightning_losses"]:
+    del sys.modules[name]
+
+class Arguments(list):
+    def __getattribute__(self, name):
+        raise AssertionError("the arguments of the command are read")
+    __getitem__ = __iter__ = __len__ = __contains__ = lambda *_: Arguments().x
+
+def forbidden(*_):
+    raise AssertionError("the working folder is read")
+
+def state():
+    return [
+        torch.get_rng_state().tolist(), random.getstate(), dict(os.environ), list(warnings.filters), list(sys.path),
+        torch.get_default_dtype(), torch.get_num_threads(), os.listdir("."),
+    ]
+
+before, sys.argv, os.getcwd, os.chdir = state(), Arguments(), forbidden, forbidden
+for name in modules():
+    importlib.import_module(name)
+assert state() == before
+print(len(modules()))
+"""
+
+
+def test_an_import_reads_no_arguments_and_no_folder_and_leaves_everything_as_it_is(tmp_path):
+    done = subprocess.run([sys.executable, "-c", UNTOUCHED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_losses as ll
+from lightning_losses.ranks import TrainerRanks
 
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
@@ -132,10 +133,28 @@ def test_a_monitor_of_learning_rates_names_the_groups(tmp_path: Path) -> None:
 
 
 def test_inexact_training_is_the_trainers_mean_of_means() -> None:
-    exact, inexact = Net(), Net(exact=False)
+    exact, inexact, by_hand = Net(), Net(exact=False), Net()
     for module in (exact, inexact):
         fit(module, loader(16), accumulate_grad_batches=4)
+    optimizer = by_hand.configure_optimizers()["optimizer"]
+    x, y, w = rows()
+    for part in (slice(start, start + 16) for start in range(0, 64, 16)):
+        (by_hand.objective.loss(by_hand(x[part]), y[part], w[part]) / 4).backward()
+    optimizer.step()
+    torch.testing.assert_close(weights(inexact), weights(by_hand), rtol=0, atol=1e-6)
     assert (weights(exact) - weights(inexact)).abs().max() > 1e-4
+
+
+def test_a_step_costs_one_small_reduction(monkeypatch: pytest.MonkeyPatch) -> None:
+    reductions: list[tuple[str, int]] = []
+
+    def reduce(self: TrainerRanks, value: Tensor, operation: str) -> Tensor:
+        reductions.append((operation, value.numel()))
+        return value
+
+    monkeypatch.setattr(TrainerRanks, "reduce", reduce)
+    fit(Net(regularizer={"l1": 1e-3, "l2": 1e-2}), loader(8), accumulate_grad_batches=4, max_epochs=3)
+    assert reductions == [("max", 1), *[("sum", 2)] * 6]
 
 
 def test_logged_terms_add_up_and_are_means_over_all_rows() -> None:
