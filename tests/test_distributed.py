@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightning_losses.callbacks import Decide, LabelAudit
 from lightning_losses.module import ObjectiveModule
@@ -56,6 +57,20 @@ def test_a_rank_whose_labels_are_all_ignored_adds_nothing() -> None:
     torch.testing.assert_close(weights(two), weights(one), rtol=0, atol=1e-6)
     for name in ("train/loss", "train/objective", "val/loss"):
         torch.testing.assert_close(together.callback_metrics[name], alone.callback_metrics[name])
+
+
+class OfFirstRank(IterableDataset):
+    """Rows that one rank alone has."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return zip(*rows(), strict=True) if torch.distributed.get_rank() == 0 else iter(())
+
+
+def test_a_rank_without_validation_batches_is_not_waited_for() -> None:
+    data = DataLoader(OfFirstRank(), 16)
+    trainer = fit(Net(), loader(32), data, strategy="ddp_fork", devices=2, num_sanity_val_steps=0)
+    alone = fit(Net(), loader(64), loader(64))
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], alone.callback_metrics["val/loss"])
 
 
 def test_sharded_parameters_learn_what_whole_ones_learn(tmp_path: Path) -> None:

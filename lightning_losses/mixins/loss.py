@@ -145,6 +145,7 @@ class LossMixin(HasObjective):
                 setattr(self, name, torch.compiler.disable(getattr(self, name)))
         if stage == "fit" and isinstance(self.objective.loss, UncountedLoss):
             self._ll_take_loss(with_counts(self.objective.loss.spec, self._ll_count_labels(self.objective.loss)))
+        _keep_constants_local(self)
 
     def teardown(self, stage: str) -> None:
         """Be as before the run."""
@@ -381,6 +382,18 @@ class LossMixin(HasObjective):
     def _ll_log_epoch(self, values: dict[str, Tensor]) -> None:
         # the values are those of all ranks already: averaging equal numbers only keeps the trainer from warning
         self.log_dict(values, sync_dist=True, add_dataloader_idx=False)
+
+
+def _keep_constants_local(module: Any) -> None:
+    """Let DDP leave the loss's constants alone, which the configuration gives to every rank.
+
+    DDP sends its buffers around in each forward: where one rank has a validation batch less, the others would wait for
+    it for ever.
+    """
+    ignored = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
+    for path, owner in module.objective.named_modules(prefix="objective"):
+        ignored |= {f"{path}.{name}" for name in owner._non_persistent_buffers_set}
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ignored)
 
 
 def _can_be_exact(objective: Objective, exact: bool | None) -> bool:

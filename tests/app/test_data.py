@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from lightning_losses.app.data.columns import fit_encoder
-from lightning_losses.app.data.module import RowOrder
+from lightning_losses.app.data.module import BatchSampler, RowOrder
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 from tests.app.loading import data
@@ -157,6 +157,15 @@ def test_ranks_share_the_rows_equally():
     assert not set(ranks[0]) & set(ranks[1])
     evaluated = [RowOrder(11, rank=rank, ranks=2).rows().tolist() for rank in range(2)]
     assert sorted(evaluated[0] + evaluated[1]) == list(range(11))
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(11, 5), (11, 6), (3, 1)])
+def test_ranks_evaluate_equally_many_batches(rows, batch_size):
+    samplers = [BatchSampler(RowOrder(rows, rank=rank, ranks=2), batch_size) for rank in range(2)]
+    batches = [list(sampler) for sampler in samplers]
+    assert len(batches[0]) == len(batches[1]) == len(samplers[0]) == len(samplers[1])
+    assert sorted(torch.cat(batches[0] + batches[1]).tolist()) == list(range(rows))
+    assert max(map(len, batches[0] + batches[1])) <= batch_size
 
 
 def test_a_target_of_text_and_other_values_is_refused():

@@ -46,6 +46,11 @@ class RowOrder:
         """Choose the epoch's order; Lightning calls it, also when a run is resumed."""
         self.epoch = epoch
 
+    @property
+    def most(self) -> int:
+        """How many rows a rank gets at most."""
+        return self.count // self.ranks if self.shuffle else math.ceil(self.count / self.ranks)
+
     def rows(self) -> Tensor:
         """Return the row numbers of this rank."""
         if not self.shuffle:
@@ -59,17 +64,20 @@ class RowOrder:
 
 
 class BatchSampler:
-    """Row numbers of one batch after another."""
+    """Row numbers of one batch after another, as many batches on each rank, since some layers wait for all of them."""
 
     def __init__(self, sampler: RowOrder, batch_size: int) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.sampler.rows().split(self.batch_size))
+        batches = list(self.sampler.rows().split(self.batch_size))
+        if len(batches) < len(self):
+            batches[-1:] = batches[-1].tensor_split(2)
+        return iter(batches)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.sampler.rows()) / self.batch_size)
+        return math.ceil(self.sampler.most / self.batch_size)
 
 
 class BatchLoader:
