@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from page import IMAGES, NOISES, by_sweep, error, last, read, values
+from page import IMAGES, NOISES, by_sweep, error, last, ordered, read, values
 
 from lightning_losses.app.files import write_figure
 
@@ -51,7 +51,7 @@ def label_noise(result: Result) -> Figure:
 def fraud(result: Result) -> Figure:
     """Draw a point for each seed."""
     drawn, axes = figure(2)
-    methods = list(dict.fromkeys(run["method"] for run in result["runs"]))[::-1]
+    methods = ordered(result, (run["method"] for run in result["runs"]))[::-1]
     for axis, name in zip(axes, ("average precision", "recall at 1 % alarms"), strict=True):
         for height, method in enumerate(methods):
             points = values(result["runs"], lambda run, name=name: run[name], method=method)
@@ -65,7 +65,7 @@ def fraud(result: Result) -> Figure:
 def shuttle(result: Result) -> Figure:
     """Draw the recall of the rarest classes."""
     sweeps = by_sweep(result)
-    methods = list(dict.fromkeys(method for method, _ in sweeps))
+    methods = ordered(result, (method for method, _ in sweeps))
     first = next(iter(sweeps.values()))
     rare = sorted(range(len(first.classes)), key=lambda index: first.rows[index])[:4]
     drawn, (axis,) = figure(1, height=3.6)
