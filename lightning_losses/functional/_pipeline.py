@@ -210,18 +210,19 @@ def _elementwise(phi: Phi, settings: Settings, factors: ClassFactors, input: Ten
         scores = input.to(compute_dtype(input)) + along_classes("the prior", factors.shift, input)
     share, used, bad = element_target(settings, target)
     factor = element_factors(settings.task, factors, input.new_ones((), dtype=compute_dtype(input)).expand_as(input))
-    smooth = share
+    smoothed = share
     if settings.label_smoothing:
-        smooth = (1 - settings.label_smoothing) * share.to(factor.positive.dtype) + settings.label_smoothing / 2
+        smoothed = (1 - settings.label_smoothing) * share.to(factor.positive.dtype) + settings.label_smoothing / 2
     if settings.from_logits:
-        loss = element_loss(phi, scores, smooth, factor.positive, factor.negative, used)
+        loss = element_loss(phi, scores, smoothed, factor.positive, factor.negative, used)
     else:
         of_one, of_zero = (apply(phi, log_p) for log_p in _binary_log_p(scores, used))
-        smooth = smooth.to(of_one.dtype)
-        loss = factor.positive * smooth * of_one + factor.negative * (1 - smooth) * of_zero
+        smoothed = smoothed.to(of_one.dtype)
+        loss = factor.positive * smoothed * of_one + factor.negative * (1 - smoothed) * of_zero
         loss = loss if used is None else loss.where(used, 0)
     loss = nan_where(bad, loss)
     if settings.normalizer == "weights" and factors.weight is not None:
+        share = share.to(loss.dtype)
         weight = factor.weight_positive * share + factor.weight_negative * (1 - share)
     elif used is None:
         return EqualRows(loss)

@@ -50,7 +50,8 @@ def linear_loss(
         A scalar, or with `reduction="none"` one loss for each row, `(...)`.
 
     Raises:
-        ValueError: Shapes do not fit.
+        ValueError: Shapes do not fit, or `target` or `sample_weight` requires a gradient, which only
+            `reduction="none"` has for them.
 
     Example:
         >>> import torch, lightning_losses as ll

@@ -186,11 +186,11 @@ def power_iteration(weight: Tensor, right: Tensor | None = None, iterations: int
 
     Args:
         weight: `(N, ...)`, flattened as for `spectral_penalty`.
-        right: `(K,)`, where to start; by default somewhere, the same each time.
+        right: `(K,)`, where to start, of any dtype and device; by default somewhere, the same each time.
         iterations: How many steps, at least 1.
 
     Returns:
-        Left `(N,)` and right `(K,)` vector, of unit length; zero for a zero matrix.
+        Left `(N,)` and right `(K,)` vector, of unit length; for a zero matrix zero, and where it started.
 
     Example:
         >>> import torch
@@ -200,11 +200,12 @@ def power_iteration(weight: Tensor, right: Tensor | None = None, iterations: int
     """
     matrix = _matrix(_accurate(weight))
     if right is None:
-        generator = torch.Generator().manual_seed(0)
-        right = torch.randn(matrix.shape[1], generator=generator).to(matrix)
+        right = torch.randn(matrix.shape[1], generator=torch.Generator().manual_seed(0), device="cpu")
+    right = right.to(matrix)
     for _ in range(iterations):
         left = torch.nn.functional.normalize(matrix @ right, dim=0)
-        right = torch.nn.functional.normalize(left @ matrix, dim=0)
+        product = left @ matrix
+        right = torch.nn.functional.normalize(product, dim=0).where(product.any(), right)  # or 0 would stay for good
     return left, right
 
 

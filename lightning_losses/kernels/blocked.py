@@ -22,7 +22,7 @@ element_loss = elements.element_loss
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
 FAR_ODDS = math.exp(elements.FAR)
-_ONE = torch.ones(())  # a number that is no tensor costs as much as the work on a small batch
+_ONE = torch.ones((), device="cpu")  # a number that is no tensor costs as much as the work on a small batch
 
 
 class _Blocks:
@@ -45,7 +45,7 @@ class _Blocks:
 
     @cached_property
     def _buffer(self) -> Tensor:
-        return torch.empty(min(self.size, len(self.logits)), self.logits.shape[1], dtype=self.dtype)
+        return torch.empty_like(self.logits[: self.size], dtype=self.dtype, memory_format=torch.contiguous_format)
 
     def scratch(self, rows: slice) -> Tensor:
         """Return working memory for these rows."""
@@ -107,10 +107,11 @@ class _ManyBlocks(torch.autograd.Function):
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
-        may_be_kept = logits.numel() <= KEPT and logits.dtype in (torch.float32, torch.float64)
-        kept = torch.empty(logits.shape, dtype=logits.dtype) if ctx.needs_input_grad[1] and may_be_kept else None
+        needed = ctx.needs_input_grad[1]
+        may_be_kept = needed and logits.numel() <= KEPT and logits.dtype in (torch.float32, torch.float64)
+        kept = torch.empty_like(logits, memory_format=torch.contiguous_format) if may_be_kept else None
         reference, surprise, others = target_numbers(logits, target, shift, kept)
-        if not ctx.needs_input_grad[1]:
+        if not needed:
             return _value(phi, surprise, used)
         value, at_target, factor = _value_and_slope(phi, surprise, others, used)
         ctx.phi, ctx.odds = phi, None if kept is None else kept.scatter_(1, target.unsqueeze(1), at_target)
@@ -182,7 +183,7 @@ def _compare(
 
 
 def _value(phi: Phi, surprise: Tensor, used: Tensor | None) -> Tensor:
-    value = phi.value(surprise.neg_()).squeeze(1)
+    value = phi.value(surprise.neg_()).squeeze_(1)  # no view: autograd would not let users change it in place
     return value if used is None else value.where(used, 0)
 
 
@@ -195,7 +196,7 @@ def _value_and_slope(phi: Phi, surprise: Tensor, others: Tensor, used: Tensor | 
         surprise, others = surprise.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
     everything = others + _ONE
     value, descent = phi.value_and_descent(surprise, others / everything)
-    return value.squeeze(1), others.neg_(), descent / everything
+    return value.squeeze_(1), others.neg_(), descent / everything
 
 
 def _differentiable_gradient(

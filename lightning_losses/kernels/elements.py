@@ -25,10 +25,12 @@ class _ElementLoss(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
     ) -> Tensor:
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        loss, slope = torch.empty(logits.shape, dtype=dtype), torch.empty(logits.shape, dtype=dtype)
+        loss, slope = (torch.empty(logits.shape, dtype=dtype, device=logits.device) for _ in range(2))
         given = [logits, share, loss, slope] if used is None else [logits, share, loss, slope, used]
         if not (positive.dim() or negative.dim()):  # a block may begin and end anywhere
             given = [values.reshape(-1) for values in given]
+        elif logits.dim() == 1:  # one sample whose labels have factors of their own
+            given = [values.unsqueeze(0) for values in given]
         for scores, part, *rest in _blocks(given):
             _write(phi, positive, negative, scores.to(dtype), part.to(dtype), *rest)
         ctx.phi = phi

@@ -117,9 +117,15 @@ def sum_and_weight(
 
     Returns:
         Two scalars.
+
+    Raises:
+        ValueError: The target or the sample weights require a gradient.
     """
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
+    for name, constant in (("target", target), ("sample_weight", sample_weight)):
+        if constant is not None and constant.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name} must not require a gradient: a linear loss has none for it, detach it")
     result: tuple[Tensor, Tensor] = _SumAndWeight.apply(rows, hidden, weight, bias, target, sample_weight)
     return result
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_losses._validation import nearest
+from lightning_losses.functional._inputs import compute_dtype
 from lightning_losses.parameters import Where, find_entries
 from lightning_losses.regularizers.base import Regularizer
 
@@ -46,7 +47,7 @@ class ActivityRegularizer(Regularizer):
         self._values: Tensor | None = None
 
     def penalty(self, output: Tensor) -> Tensor:
-        """Return the penalty of each number, of the shape of `output`."""
+        """Return the penalty of each number, of the shape of `output`, which is at least of float32."""
         raise NotImplementedError(f"{type(self).__name__} must define penalty(output)")
 
     def attach(self, module: nn.Module) -> None:
@@ -82,7 +83,7 @@ class ActivityRegularizer(Regularizer):
 
     def _watch(self, layer: nn.Module, _: Any, output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
-        samples = self.penalty(output).float().reshape(len(output), -1).sum(1)
+        samples = self.penalty(output.to(compute_dtype(output))).unsqueeze(1).flatten(1).sum(1)
         if self._values is not None and len(self._values) != len(samples):
             raise ValueError(
                 f"{type(self).__name__}: {type(layer).__name__} returned {len(samples)} samples, others returned "
@@ -153,4 +154,4 @@ class ActivityL2(ActivityRegularizer):
 
     def penalty(self, output: Tensor) -> Tensor:
         """Return `0.5 * a^2`."""
-        return 0.5 * output.float().square()
+        return 0.5 * output.square()

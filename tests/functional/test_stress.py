@@ -269,6 +269,17 @@ def test_integer_targets(name: str, task: str) -> None:
         assert loss(z, y.to(dtype)) == loss(z, y)
 
 
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name, task in BY_TASK if task != "multiclass"])
+def test_labels_of_any_dtype(name: str, task: str) -> None:
+    z, y = batch(task)
+    weight = {"weight": [3e4] * (2 if task == "binary" else y.shape[1])}  # whose sum is too large for float16
+    loss = ll.get_loss(name, task=task, **(weight if ll.SUPPORT[name]["weight"] is True else {}))
+    for dtype in (torch.bool, torch.float16, torch.bfloat16, torch.float32):
+        value = loss(z, y.to(dtype))
+        assert value.dtype == z.dtype
+        assert value == loss(z, y)
+
+
 # --- shapes: timm, optax and TB broadcast (N, 1) against (N,) to (N, N) -----------------------------------------------
 
 SHAPE_ERRORS = {

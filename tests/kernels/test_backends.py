@@ -294,3 +294,44 @@ def test_saved_memory_is_linear_in_the_rows(backend: ModuleType) -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
         backend.target_loss(Focal(2.0), z, target)
     assert sum(kept) <= z.numel() + 10 * len(z)
+
+
+OPERATIONS = ("target_loss", "row_expectation", "element_loss")
+
+
+def arguments_of(operation: str, z: Tensor) -> tuple[Tensor, ...]:
+    return {
+        "target_loss": (torch.zeros(len(z), dtype=torch.long),),
+        "row_expectation": (torch.rand(z.shape).to(z),),
+        "element_loss": (torch.rand(z.shape).to(z), torch.ones(()), torch.ones(())),
+    }[operation]
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("phi", PHIS, ids=str)
+def test_results_may_be_changed_in_place(backend: ModuleType, operation: str, phi: kernels.Phi) -> None:
+    z = logits_of((40, 3), torch.float32).requires_grad_()
+    arguments = arguments_of(operation, z)
+    (expected,) = torch.autograd.grad(getattr(backend, operation)(phi, z, *arguments).sum() * 2, z)
+    loss = getattr(backend, operation)(phi, z, *arguments)
+    loss *= 2
+    assert torch.equal(torch.autograd.grad(loss.sum(), z)[0], expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_default_device_does_not_matter(backend: ModuleType, operation: str) -> None:
+    z = logits_of((40, 3), torch.float32).requires_grad_()
+    arguments = arguments_of(operation, z)
+    with torch.device("meta"):
+        getattr(backend, operation)(Focal(2.0), z, *arguments).sum().backward()
+    assert z.grad.device.type == "cpu"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_sample_whose_labels_have_factors(backend: ModuleType) -> None:
+    z, reference = pair(3 * torch.randn(513, dtype=torch.float64))
+    arguments = torch.rand(513).round().double(), *torch.rand(2, 513, dtype=torch.float64)
+    fast, exact = (m.element_loss(Focal(2.0), x, *arguments) for m, x in ((backend, z), (plain, reference)))
+    compare(fast, exact, z, reference, TOLERANCE[z.dtype])

@@ -47,6 +47,15 @@ def test_cross_entropy_is_torchs() -> None:
     torch.testing.assert_close(linear_loss(h, w, None, y, ll.CrossEntropyLoss()), F.linear_cross_entropy(h, w, y))
 
 
+def test_what_would_get_no_gradient_is_refused() -> None:
+    h, w, _, y = problem(torch.float32)
+    sample_weight = torch.rand(len(y), requires_grad=True)
+    with pytest.raises(ValueError, match="sample_weight must not require a gradient"):
+        linear_loss(h, w, None, y, ll.FocalLoss(), sample_weight)
+    linear_loss(h, w, None, y, ll.FocalLoss(reduction="none"), sample_weight).sum().backward()
+    assert sample_weight.grad.any()
+
+
 def test_sequences_probabilities_and_sample_weight() -> None:
     h, w, b, _ = problem()
     share, sample_weight = torch.rand(8, 5, dtype=torch.float64).softmax(1), torch.rand(8, dtype=torch.float64)

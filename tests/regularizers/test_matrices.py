@@ -37,6 +37,22 @@ def test_spectral_follows_a_changing_weight():
     assert value.item() == pytest.approx(torch.linalg.matrix_norm(net.weight, ord=2).item() ** 2 / 2, rel=0.02)
 
 
+def test_spectral_wakes_up_after_a_weight_of_zeros():
+    net = nn.Linear(3, 2)
+    nn.init.zeros_(net.weight)
+    term = R.Spectral(1.0)
+    assert term(net) == 0
+    nn.init.eye_(net.weight)
+    assert term(net).item() == pytest.approx(0.5)
+
+
+def test_spectral_follows_the_module_to_another_dtype():
+    net = nn.Linear(3, 2)
+    term = R.Spectral(1.0)
+    before = term(net)
+    torch.testing.assert_close(term(net.double()), before.double(), rtol=1e-3, atol=0)
+
+
 def test_spectral_draws_nothing_from_the_global_generator():
     net = nn.Linear(3, 2)
     before = torch.get_rng_state()

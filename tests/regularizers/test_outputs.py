@@ -105,6 +105,20 @@ class TestActivity:
         output = net(torch.randn(5, 4, dtype=torch.bfloat16))
         torch.testing.assert_close(term.pop(), 0.5 * output.float().square().sum(1))
 
+    def test_double_outputs_are_added_in_float64(self):
+        net = nn.Linear(4, 3).double()
+        term = R.ActivityL2(1.0)
+        term.attach(net)
+        output = net(torch.randn(5, 4, dtype=torch.float64))
+        torch.testing.assert_close(term.pop(), 0.5 * output.square().sum(1))
+
+    def test_an_empty_batch(self):
+        net = nn.Linear(4, 3)
+        term = R.ActivityL1(1.0)
+        term.attach(net)
+        net(torch.zeros(0, 4))
+        assert term.pop().shape == (0,)
+
     def test_layers_that_disagree_about_the_batch(self):
         class Windows(nn.Module):
             def __init__(self):
