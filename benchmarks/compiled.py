@@ -21,15 +21,18 @@ SHAPES = {
     f"{rows} x {classes}": (rows, classes) for rows, classes in ((1024, 1000), (4096, 1000), (128, 32000), (512, 32000))
 }
 BASE = "F.cross_entropy, compiled"
+LEAST = compiled.LEAST
 
 
-def compiled_focal(z: Tensor, y: Tensor, least: int):
-    """Return the loss, compiled while blocks begin at so many logits."""
-    chosen, compiled.LEAST = compiled.LEAST, least
+def compiled_focal(least: int):
+    """Return the compiled loss in which blocks begin at so many logits."""
     loss = torch.compile(ll.FocalLoss(), fullgraph=True)
-    loss(z, y).backward()
-    compiled.LEAST = chosen
-    return loss
+
+    def run(z: Tensor, y: Tensor) -> Tensor:
+        compiled.LEAST = least  # at each call: with another number it would be compiled anew
+        return loss(z, y)
+
+    return run
 
 
 def one_process(shape: str, rounds: int) -> dict[str, float]:
@@ -38,8 +41,8 @@ def one_process(shape: str, rounds: int) -> dict[str, float]:
     z, y = torch.randn(rows, classes, requires_grad=True), torch.randint(classes, (rows,))
     losses = {
         BASE: torch.compile(F.cross_entropy),
-        "focal, formula": compiled_focal(z, y, rows * classes + 1),
-        "focal, blocks": compiled_focal(z, y, 0),
+        "focal, formula": compiled_focal(rows * classes + 1),
+        "focal, blocks": compiled_focal(0),
         "focal, not compiled": ll.FocalLoss(),
     }
 
@@ -48,7 +51,7 @@ def one_process(shape: str, rounds: int) -> dict[str, float]:
         z.grad = None
 
     runs = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
-    return {"logits": rows * classes, "chosen": compiled.LEAST, **harness.ratios(runs, BASE, rounds)}
+    return {"logits": rows * classes, "chosen": LEAST, **harness.ratios(runs, BASE, rounds)}
 
 
 if __name__ == "__main__":

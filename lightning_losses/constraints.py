@@ -172,6 +172,9 @@ class UnitNorm(_NormConstraint):
         dim: As for [`MaxNorm`][lightning_losses.constraints.MaxNorm].
         where: What it acts on, see [`select`][lightning_losses.parameters.select].
 
+    Raises:
+        TypeError: If `dim` holds anything but integers.
+
     Example:
         >>> net = torch.nn.Linear(2, 1)
         >>> _ = net.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
