@@ -67,8 +67,7 @@ class EpochMeans:
             if source >= 0:
                 self.names = ranks.broadcast(self.names, source)
                 if self._sums is None:
-                    dtype = torch.float32 if device.type == "mps" else torch.float64
-                    self._sums = torch.zeros(2, len(self.names), dtype=dtype, device=device)
+                    self._sums = torch.zeros(2, len(self.names), dtype=_precision(device), device=device)
                 self._sums = ranks.reduce(self._sums, "sum")
         return self
 
@@ -78,10 +77,11 @@ class EpochMeans:
         return {"names": list(self.names), "sums": None if self._sums is None else self._sums.cpu()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> EpochMeans:
-        """Build them from what `state` has returned."""
-        means = cls()
-        means.names, means._sums = tuple(state["names"]), state["sums"]
+    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> EpochMeans:
+        """Build them from what `state` has returned, on the device where further batches come from."""
+        means, sums = cls(), state["sums"]
+        means.names = tuple(state["names"])
+        means._sums = None if sums is None else sums.to(device, _precision(device))
         return means
 
     def compute(self) -> dict[str, Tensor]:
@@ -102,8 +102,7 @@ class EpochMeans:
         if not self._batches:
             return
         device = self._batches[0][-1].device
-        dtype = torch.float32 if device.type == "mps" else torch.float64  # float32 counts to 2^24 rows only
-        numbers = [value.to(device, dtype) for batch in self._batches for value in batch]
+        numbers = [value.to(device, _precision(device)) for batch in self._batches for value in batch]
         mean, weight = torch.stack(numbers).reshape(len(self._batches), 2, -1).unbind(1)
         self._batches = []
         # what has no weight counts for nothing, whatever its value
@@ -111,3 +110,7 @@ class EpochMeans:
 
     def _accumulate(self, sums: Tensor) -> None:
         self._sums = sums if self._sums is None else self._sums + sums
+
+
+def _precision(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # float32 counts to 2^24 rows only

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -105,13 +106,13 @@ class ObjectiveModule(ObjectiveMixin, LightningModule):
         super()._ll_go_on(saved)
         if len(saved) != self.trainer.world_size:
             return
-        own = saved[self.trainer.global_rank]["metrics"]
+        own = saved[self.trainer.global_rank].get("metrics", ())  # none of a module that is no ObjectiveModule
         for (*_, collection), states in zip(self._ll_collections("train"), own, strict=False):
             for name, (count, state) in states.items():
                 if name in collection:
                     metric: Any = collection[name]
                     metric._update_count = count
-                    for field, value in state.items():
+                    for field, value in move_data_to_device(state, metric.device).items():
                         setattr(metric, field, value)
 
     def _ll_start(self, stage: str) -> None:

@@ -123,6 +123,14 @@ FOREIGN: dict[str, tuple[Any, str]] = {
         {**CONTENT, "lightning_losses": {"format": FORMAT + 1}},
         f"format {FORMAT + 1} of a later version of lightning_losses, this one reads up to {FORMAT}",
     ),
+    "another format": (
+        {**CONTENT, "lightning_losses": {"format": "2"}},
+        "is not of lightning_losses: it has no format",
+    ),
+    "another thing under our key": (
+        {**CONTENT, "lightning_losses": [1]},
+        "is not of lightning_losses: it has no format",
+    ),
 }
 
 

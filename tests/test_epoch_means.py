@@ -51,6 +51,16 @@ def test_no_batches_are_no_means() -> None:
     assert EpochMeans().compute() == {}
 
 
+def test_saved_means_go_on_where_further_batches_come_from() -> None:
+    means = EpochMeans()
+    means.add({"loss": (torch.tensor(1.0), torch.tensor(1.0))})
+    device = torch.device("meta")  # stands for an accelerator: tensors elsewhere cannot be added to its own
+    resumed = EpochMeans.from_state(means.state(), device)
+    resumed.add({"loss": (torch.ones((), device=device), torch.ones((), device=device))})
+    assert resumed.compute()["loss"].device == device
+    assert EpochMeans.from_state(EpochMeans().state(), device).compute() == {}
+
+
 def test_counting_goes_on_beyond_what_float32_can_count() -> None:
     means = EpochMeans()
     means.add({"loss": (torch.tensor(0.0), torch.tensor(2.0**24))})

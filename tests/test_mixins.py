@@ -345,6 +345,17 @@ def test_a_hook_without_super_is_named() -> None:
         fit(Forgetful(), loader(16))
 
 
+def test_means_are_those_of_one_epoch_where_a_hook_that_starts_it_does_not_call_super() -> None:
+    class Forgetful(Net):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None: ...
+
+        def on_validation_epoch_start(self) -> None: ...
+
+    expected, logged = (fit(net, loader(16), loader(16), max_epochs=3).callback_metrics for net in (Net(), Forgetful()))
+    for name in ("train/loss", "val/loss", "val/objective"):
+        assert logged[name] == expected[name]
+
+
 @pytest.mark.parametrize(
     ("mixin", "options"),
     [

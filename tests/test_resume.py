@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
+import lightning_losses as ll
 from lightning_losses.app.data import Dataset, InMemoryData, Part
 from lightning_losses.callbacks import Schedule
 from lightning_losses.checkpoints import AtomicCheckpointIO
@@ -119,8 +121,12 @@ def test_it_ends_like_an_uninterrupted_run_with(limits: str, tmp_path: Path) -> 
         assert (again.global_step, again.current_epoch) == (logged.global_step, logged.current_epoch)
 
 
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("cuda", marks=NO_GPU)])
 @pytest.mark.parametrize("cut", ["0-0", "1-1"])
-def test_the_epoch_that_was_cut_is_logged_as_a_whole(cut: str, tmp_path: Path) -> None:
+def test_the_epoch_that_was_cut_is_logged_as_a_whole(cut: str, accelerator: str, tmp_path: Path) -> None:
     def module() -> ObjectiveModule:
         torch.manual_seed(0)
         metrics = {
@@ -129,9 +135,9 @@ def test_the_epoch_that_was_cut_is_logged_as_a_whole(cut: str, tmp_path: Path) -
         }
         return ObjectiveModule(nn.Linear(3, CLASSES), loss="focal", optimizer=SGD, metrics=metrics)
 
-    epochs = int(cut[0]) + 1
-    logged = train(module(), data(), callbacks=[Keeps(tmp_path)], max_epochs=epochs).callback_metrics
-    again = train(module(), data(), tmp_path / f"{cut}.ckpt", max_epochs=epochs).callback_metrics
+    options = {"max_epochs": int(cut[0]) + 1, "accelerator": accelerator, "devices": 1}
+    logged = train(module(), data(), callbacks=[Keeps(tmp_path)], **options).callback_metrics
+    again = train(module(), data(), tmp_path / f"{cut}.ckpt", **options).callback_metrics
     names = ("train/loss", "train/objective", "train/accuracy", "train/auroc", "val/accuracy")
     assert {name: again[name].item() for name in names} == {name: logged[name].item() for name in names}
 
@@ -171,6 +177,38 @@ def test_schedulers_go_on(scheduler: str, tmp_path: Path) -> None:
         resumed = Noisy(**options)
         train(resumed, data(), tmp_path / f"{cut}.ckpt")
         assert weights(resumed).equal(weights(whole)), cut
+
+
+def test_another_scheduler_makes_no_step_that_plateau_was_about_to_make(tmp_path: Path) -> None:
+    plateau = {"name": "plateau", "monitor": "train/loss", "patience": 0, "threshold": 10.0}
+    train(Noisy(scheduler=plateau), data(), callbacks=[Keeps(tmp_path)])
+    for scheduler in (None, "cosine"):
+        assert train(Noisy(scheduler=scheduler), data(), tmp_path / "1-end.ckpt").global_step == EPOCHS * BATCHES
+
+
+class WithoutMetrics(ll.ObjectiveMixin, LightningModule):
+    def __init__(self) -> None:
+        super().__init__(optimizer=SGD)
+        self.net = nn.Linear(3, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.net(x)
+
+
+class WithoutLoss(ll.RegularizerMixin, ll.OptimizerMixin, LightningModule):
+    def __init__(self) -> None:
+        super().__init__(optimizer=SGD)
+        self.net = nn.Linear(3, CLASSES)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.compute_objective(self.net(batch[0]), batch[1]).total
+
+
+@pytest.mark.parametrize("before", [WithoutMetrics, WithoutLoss])
+def test_what_a_module_of_another_kind_has_not_saved_begins_anew(before: type[Any], tmp_path: Path) -> None:
+    train(before(), data().train_dataloader(), callbacks=[Keeps(tmp_path)])
+    after = ObjectiveModule(nn.Linear(3, CLASSES), optimizer=SGD)
+    assert train(after, data(), tmp_path / "1-1.ckpt").global_step == EPOCHS * BATCHES
 
 
 def test_foreign_loaders_are_exact_at_the_ends_of_epochs_and_said_to_be_not_within(tmp_path: Path) -> None:

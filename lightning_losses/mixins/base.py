@@ -33,9 +33,12 @@ def check_format(checkpoint: Mapping[str, Any]) -> None:
         checkpoint: Its content.
 
     Raises:
-        ValueError: It is of a later version.
+        ValueError: It is of a later version, or what lies there is not ours.
     """
-    there = checkpoint.get(STATE_KEY, {}).get("format", FORMAT)
+    own = checkpoint.get(STATE_KEY, {})
+    there = own.get("format", FORMAT) if isinstance(own, Mapping) else None
+    if not isinstance(there, int):
+        raise ValueError(f"the checkpoint's part {STATE_KEY!r} is not of lightning_losses: it has no format")
     if there > FORMAT:
         raise ValueError(
             f"the checkpoint has format {there} of a later version of lightning_losses, this one reads up to {FORMAT}: "

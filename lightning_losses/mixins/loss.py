@@ -291,9 +291,12 @@ class LossMixin(HasObjective):
     def _ll_go_on(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Take up the epoch's means so far, those of all processes in the first."""
         super()._ll_go_on(saved)
+        if "means" not in saved[0]:  # a module without a loss has saved it
+            return
         self._ll_skipped_before = saved[0]["skipped_before"]
         if TrainerRanks(self.trainer).index == 0:
-            means = EpochMeans().merge(EpochMeans.from_state(own["means"]) for own in saved)
+            device = self.trainer.strategy.root_device
+            means = EpochMeans().merge(EpochMeans.from_state(own["means"], device) for own in saved)
             self._ll_means["train"] = {0: means} if means.names else {}
 
     def _ll_constants(self) -> tuple[str, ...]:
@@ -357,6 +360,7 @@ class LossMixin(HasObjective):
         if ranks.count > 1:
             loaders = int(ranks.reduce(torch.tensor(loaders, device=self.device), "max"))
         means = [self._ll_means[stage].get(i, EpochMeans()).gather(ranks, self.device) for i in range(loaders)]
+        self._ll_means[stage] = {}  # also where a hook that starts an epoch is overridden without `super()`
         self._ll_log_epoch(self._ll_epoch_values(stage, EpochMeans().merge(means)))
         if loaders > 1:
             for i, of_loader in enumerate(means):

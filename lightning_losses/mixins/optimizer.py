@@ -74,8 +74,9 @@ class OptimizerMixin(Ordered):
     def on_train_start(self) -> None:
         """Let schedulers step that were about to when the checkpoint was written."""
         super().on_train_start()
-        for index, value in self._ll_steps_ahead.items():
-            self.lr_scheduler_step(self.trainer.lr_scheduler_configs[index].scheduler, value)
+        for index, config in enumerate(self.trainer.lr_scheduler_configs):
+            if config.reduce_on_plateau and index in self._ll_steps_ahead:
+                self.lr_scheduler_step(config.scheduler, self._ll_steps_ahead[index])
         self._ll_steps_ahead = {}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 
 from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.comparison import ALPHA, LOSS, Comparison, Entry, shown_metric
@@ -82,13 +82,10 @@ def recall_table(comparison: Comparison) -> Table | None:
     entries = [entry for entry in comparison.entries if entry.recall]
     if not entries:
         return None
-    means = [np.asarray(entry.recall).mean(0) for entry in entries]
-    best = np.max(means, axis=0)
+    # a class without rows in a run has no recall there, and counts in the other runs alone
+    means = pd.DataFrame([pd.DataFrame(entry.recall, dtype=float).mean() for entry in entries])
     rows = [
-        [
-            Cell(target, target),
-            *(Cell(f"{mean[i]:.3f}", float(mean[i]), mark="best" * bool(mean[i] == best[i])) for mean in means),
-        ]
+        [Cell(target, target), *(_recall(float(mean), float(means[i].max())) for mean in means[i])]
         for i, target in enumerate(comparison.targets)
     ]
     what = "label" if comparison.task == "multilabel" else "class"
@@ -148,6 +145,10 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
         for entry in comparison.entries
         for metric, of_metric in entry.statistics.items()
     ]
+
+
+def _recall(mean: float, best: float) -> Cell:
+    return Cell() if isnan(mean) else Cell(f"{mean:.3f}", mean, mark="best" * (mean == best))
 
 
 def _kind(entry: Entry, comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from lightning_losses.app.compare.comparison import compare, verdict
 from lightning_losses.app.compare.sweep import read_sweep
+from lightning_losses.app.compare.tables import recall_table
 from tests.app.compare.making import write_job, write_overrides, write_sweep
 
 CE = [0.60, 0.70, 0.65, 0.62]
@@ -116,6 +117,18 @@ def test_recall_of_each_class_is_counted_from_the_rows(sweep):
     target, decision = outputs.target.flatten() == 1, outputs.decision.flatten() == 1
     expected = [float((~decision[~target]).float().mean()), float(decision[target].float().mean())]
     assert comparison.entries[0].recall[0] == pytest.approx(expected)
+
+
+def test_a_class_without_rows_in_a_run_counts_in_the_others_alone(sweep):
+    record = {"name": "boosted trees", "status": "finished", "error": None, "seconds": 2.0, "metrics": {}}
+    recalls = [[0.5, None], [0.7, 0.2], [None, None], [0.3, None]]  # as JSON has them
+    records = [{**record, "jobs": [str(seed)], "recall": {"test": recall}} for seed, recall in enumerate(recalls)]
+    (comparison,) = compare(sweep, records)
+    bad, good = (row[1].text for row in recall_table(comparison).rows)
+    assert (bad, good) == ("0.500", "0.200")
+    never = [{**of_run, "recall": {"test": [0.5, None]}} for of_run in records]
+    (comparison,) = compare(sweep, never)
+    assert [row[1].text for row in recall_table(comparison).rows] == ["0.500", ""]
 
 
 def test_without_a_finished_job_the_first_error_is_said(tmp_path):

@@ -66,3 +66,16 @@ def test_holm_by_hand(p, expected):
 
 def test_only_repetitions_that_both_have_are_subtracted():
     assert differences({"a": 3.0, "b": 5.0, "c": 1.0}, {"b": 2.0, "a": 1.0, "d": 9.0}) == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("precision", [np.float64, np.float32])
+@pytest.mark.parametrize("rows", [10, 1860, 284_807])
+def test_shares_that_differ_by_the_same_number_of_rows_differ_by_the_same_number(rows, precision):
+    counts = {"a": 7 * rows // 10, "b": 8 * rows // 10, "c": 9 * rows // 10}
+    baseline, values = (
+        {repeat: float(precision(count + more) / precision(rows)) for repeat, count in counts.items()}
+        for more in (0, 1)
+    )
+    found = differences(values, baseline)
+    assert found == pytest.approx([1 / rows] * 3, abs=1e-6)
+    assert math.isnan(paired_p(found))
