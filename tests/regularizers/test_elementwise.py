@@ -90,7 +90,7 @@ def test_proximal_l1_finds_the_exact_zeros_of_the_lasso():
     assert term.sparsity(net) == 0.5
 
 
-def test_l2_alone_leaves_no_zeros_and_nothing_selected_is_not_sparse():
+def test_sparsity_without_zeros_and_without_parameters():
     assert R.ProximalL1(0.1).sparsity(nn.Linear(3, 3)) == 0.0
     assert R.ProximalL1(0.1).sparsity(nn.ReLU()) == 0.0
 
