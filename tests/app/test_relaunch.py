@@ -58,6 +58,7 @@ def test_two_processes_of_each_job_learn_what_one_learns_in_a_folder_of_the_job(
         (["-m", "loss=ce,focal", "seed=0,1"], []),
         (["--multirun", "--config-dir", "mine", "+x=1", "~loss"], ["--config-dir", "mine"]),
         (["--config-dir=mine", "-cn", "other", "--multirun"], ["--config-dir=mine", "-cn", "other"]),
+        (["-m", "hydra.searchpath=[file://mine]", "hydra.sweep.dir=here", "x=1"], ["hydra.searchpath=[file://mine]"]),
     ],
 )
 def test_a_job_of_a_sweep_keeps_flags_and_drops_the_sweep(words, kept):
