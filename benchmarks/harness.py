@@ -102,9 +102,13 @@ def table(rows: Mapping[str, Mapping[str, float]], corner: str) -> str:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = ["| " + " | ".join([corner, *columns]) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in rows.items():
-        cells = ["" if column not in row else f"{row[column]:.3g}" for column in columns]
+        cells = [_shown(row[column]) if column in row else "" for column in columns]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
+
+
+def _shown(figure: float) -> str:
+    return str(figure) if isinstance(figure, int) else f"{figure:.3g}"
 
 
 def earlier(name: str) -> dict[str, dict[str, float]]:

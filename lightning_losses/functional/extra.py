@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from typing_extensions import Unpack
 
 from lightning_losses._validation import finite_non_negative, in_interval, positive
-from lightning_losses.functional._class_factors import ClassFactors
+from lightning_losses.functional._class_factors import NO_FACTORS, ClassFactors
 from lightning_losses.functional._formula import Extra
 from lightning_losses.functional._mean import ratio
 from lightning_losses.functional._options import FunctionOptions, PerClass, Settings
@@ -59,7 +59,7 @@ class Normalized(Extra):
         """Return the rows of `phi`, each divided by what all classes together would have cost."""
         rows = row_loss(self.phi, settings, factors, scores, target)
         classes, uniform = _uniform_target(settings, scores, target)
-        everything = classes * row_loss(self.phi, settings, ClassFactors(), scores, uniform).loss
+        everything = classes * row_loss(self.phi, settings, NO_FACTORS, scores, uniform).loss
         return RowLoss(ratio(rows.loss, everything), rows.weight)
 
 

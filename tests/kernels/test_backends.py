@@ -319,6 +319,17 @@ def test_results_may_be_changed_in_place(backend: ModuleType, operation: str, ph
     assert torch.equal(torch.autograd.grad(loss.sum(), z)[0], expected)
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_second_backward_pass_gives_the_same(backend: ModuleType, operation: str) -> None:
+    z = logits_of((40, 3), torch.float32).requires_grad_()
+    loss = getattr(backend, operation)(Focal(2.0), z, *arguments_of(operation, z)).sum()
+    (first,) = torch.autograd.grad(loss, z, retain_graph=True)
+    expected = first.clone()
+    first.zero_()  # the gradient is the caller's own
+    torch.testing.assert_close(torch.autograd.grad(loss, z)[0], expected)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_default_device_does_not_matter(backend: ModuleType, operation: str) -> None:
