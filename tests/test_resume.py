@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
@@ -221,6 +222,20 @@ def test_foreign_loaders_are_exact_at_the_ends_of_epochs_and_said_to_be_not_with
     assert weights(resumed).equal(weights(whole))
     with pytest.warns(UserWarning, match="dataloader is not resumable"):
         train(Noisy(), loaders(), tmp_path / "1-1.ckpt")
+
+
+class ReadsLate(SingleDeviceStrategy):
+    """Reads a checkpoint when all is set up, as strategies that shard parameters do."""
+
+    restore_checkpoint_after_setup = True
+
+
+def test_a_strategy_that_reads_the_checkpoint_late_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole, resumed = Noisy(), Noisy()
+    logged = train(whole, data(), callbacks=[Keeps(tmp_path)]).callback_metrics
+    again = train(resumed, data(), tmp_path / "1-1.ckpt", strategy=ReadsLate("cpu"), max_epochs=EPOCHS)
+    assert weights(resumed).equal(weights(whole))
+    assert again.callback_metrics["train/loss"] == logged["train/loss"]
 
 
 def test_two_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:

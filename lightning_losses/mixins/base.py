@@ -134,6 +134,7 @@ class HasObjective(Loadable):
     def on_train_start(self) -> None:
         """Remember where this run begins."""
         super().on_train_start()
+        self._ll_resume()  # strategies that shard parameters read the checkpoint after `on_fit_start`
         self._ll_first_step = self.trainer.global_step
         if self.trainer.fit_loop.restarted_on_epoch_end:
             _begin_next_epoch(self.trainer.fit_loop)
@@ -193,13 +194,16 @@ class HasObjective(Loadable):
     def on_fit_start(self) -> None:
         """Let a resumed run go on with what the one before kept of its progress."""
         super().on_fit_start()
-        saved, self._ll_saved_progress = self._ll_saved_progress, []
-        if self.trainer.ckpt_path is not None and saved:
-            self._ll_go_on(saved)
+        self._ll_resume()
 
     def _ll_progress(self) -> dict[str, Any]:
         """Return what this process must know to go on from within an epoch as if it had not stopped."""
         return {"random": random_states(), "scale": self._ll_window.scale, "skipped": self._ll_skipped_steps}
+
+    def _ll_resume(self) -> None:
+        saved, self._ll_saved_progress = self._ll_saved_progress, []
+        if self.trainer.ckpt_path is not None and saved:
+            self._ll_go_on(saved)
 
     def _ll_go_on(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Take up the progress that all processes have saved, the rank's own where there are as many as then."""
