@@ -9,7 +9,18 @@ import torch
 from torch.nn import functional as F
 
 import lightning_losses as ll
-from tests.cases import BY_TASK, MULTICLASS, NAMES, VARIANTS, VARIANTS_BY_TASK, WEIGHT, batch, tasks
+from tests.cases import (
+    BY_TASK,
+    CLASSIFICATION,
+    MULTICLASS,
+    NAMES,
+    VARIANTS,
+    VARIANTS_BY_TASK,
+    WEIGHT,
+    batch,
+    make,
+    tasks,
+)
 
 # Whether the targets are probabilities: binary and multilabel ones always are here, labels of 0 and 1 are among them.
 SOFT = {"multiclass": (False, True), "binary": (True,), "multilabel": (True,)}
@@ -153,6 +164,16 @@ def check_compiled(name: str, task: str, backend: str) -> None:
 @pytest.mark.parametrize(("name", "task"), BY_TASK)
 def test_compiles_to_one_graph(name: str, task: str) -> None:
     check_compiled(name, task, "aot_eager")
+
+
+@compiles
+@pytest.mark.parametrize(("name", "task"), [case for case in CLASSIFICATION if case not in BY_TASK])
+def test_others_compile_to_one_graph(name: str, task: str) -> None:
+    z, y = batch(task)
+    loss = make(name, task)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(z, y), loss(z, y), rtol=1e-12, atol=0)
 
 
 @pytest.mark.long
