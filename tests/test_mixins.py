@@ -299,6 +299,20 @@ def test_what_a_loss_learns_is_restored_with_it_and_left_out_with_another(loss: 
     assert weights(other).equal(weights(module))
 
 
+def test_what_a_loss_has_learned_is_restored_where_the_hook_that_saves_does_not_call_super(tmp_path: Path) -> None:
+    class Forgetful(Net):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["mine"] = 1
+
+    x, y, _ = rows()
+    module, again = Forgetful(loss=ADAPTIVE), Forgetful(loss=ADAPTIVE)
+    fit(module, DataLoader(TensorDataset(x, y.clamp_min(0)), batch_size=16)).save_checkpoint(tmp_path / "run.ckpt")
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    again.on_load_checkpoint(checkpoint)
+    again.load_state_dict(checkpoint["state_dict"])
+    torch.testing.assert_close(again.state_dict(), module.state_dict(), rtol=0, atol=0)
+
+
 def test_resuming_with_other_parameter_groups_is_explained(tmp_path: Path) -> None:
     fit(Net(), loader(16)).save_checkpoint(tmp_path / "run.ckpt")
     regrouped = Net(optimizer={**SGD, "rules": {"net.0.*": {"lr": 0.01}}})

@@ -281,7 +281,9 @@ class LossMixin(HasObjective):
         same = saved.get("kind") == self._ll_loss_kind()
         same = same and {name: value.shape for name, value in saved["weights"].items()} == shapes
         if "state_dict" in checkpoint:  # a sharded checkpoint keeps its weights elsewhere
-            checkpoint["state_dict"] |= {**saved["weights"], **constants} if same else fresh
+            there = checkpoint["state_dict"]  # holds the loss too where a hook that saves has not called `super()`
+            learned = saved["weights"] if same else {name: fresh[name] for name in fresh if name not in there}
+            there |= {**learned, **constants}
 
     def _ll_progress(self) -> dict[str, Any]:
         """Return what else is needed: the epoch's means so far."""
