@@ -242,8 +242,7 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
         if l2:
             for block, block_gradient in _cut_alike(weight, gradient, _BLOCK):
                 block_gradient.add_(block, alpha=l2)
-                norms = _norms(_accurate(block))
-                squares.append(torch.dot(norms, norms))
+                squares.append(_sum_of_squares(_accurate(block)))
         if l1:
             for block, block_gradient in _cut_alike(weight, gradient, _SIGNS):
                 sign = torch.sign(block, out=signs.setdefault(block.dtype, block.new_empty(0)).resize_(0))
@@ -265,17 +264,15 @@ def _cut_alike(weight: Tensor, gradient: Tensor, size: int) -> Iterable[tuple[Te
     return zip(weight.split(rows), gradient.split(rows), strict=True)
 
 
-def _norms(block: Tensor) -> Tensor:
-    """Norms whose squares add up to those of all numbers, of rows where these are neither too long nor too short.
+def _sum_of_squares(block: Tensor) -> Tensor:
+    """Of rows that are neither too long nor too short by their norms, which take no memory for the squares.
 
-    They take no memory for the squares, but torch's `vector_norm` of 2**24 float32 numbers has an error of 5e-3, and
-    that of many short rows takes long.
+    torch's `vector_norm` of 2**24 float32 numbers has an error of 5e-3, and that of many short rows takes long.
     """
-    if block.numel() <= _EXACT:
-        return torch.linalg.vector_norm(block).reshape(1)
-    if block.ndim > 1 and _SHORT < block.shape[1:].numel() <= _EXACT:
-        return torch.linalg.vector_norm(block, dim=tuple(range(1, block.ndim)))
-    return block.square().sum().sqrt().reshape(1)
+    if block.ndim > 1 and block.numel() > _EXACT and _SHORT < block.shape[1:].numel() <= _EXACT:
+        norms = torch.linalg.vector_norm(block, dim=tuple(range(1, block.ndim)))
+        return torch.dot(norms, norms)
+    return block.square().sum()
 
 
 @torch.no_grad()
