@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 _BLOCK = 2**18  # Numbers of a block that a core's cache holds with its gradient, so that memory is read once.
-_SIGNS = 2**17  # Numbers of a block whose signs are held as well.
 _EXACT = 2**13  # Numbers of which torch's `vector_norm` adds the squares without losing digits.
 _SHORT = 2**6  # Numbers of a row whose norm costs more than the numbers.
 
@@ -239,15 +238,14 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
     absolutes: list[Tensor] = []
     signs: dict[torch.dtype, Tensor] = {}  # one after the other in the same memory: freed blocks are not always reused
     for weight, gradient in zip(weights, gradients, strict=True):
-        if l2:
-            for block, block_gradient in _cut_alike(weight, gradient, _BLOCK):
-                block_gradient.add_(block, alpha=l2)
-                squares.append(_sum_of_squares(_accurate(block)))
-        if l1:
-            for block, block_gradient in _cut_alike(weight, gradient, _SIGNS):
+        for block, block_gradient in _cut_alike(weight, gradient):
+            if l1:
                 sign = torch.sign(block, out=signs.setdefault(block.dtype, block.new_empty(0)).resize_(0))
                 block_gradient.add_(sign, alpha=l1)
                 absolutes.append(_accurate(sign.mul_(block)).sum())
+            if l2:
+                block_gradient.add_(block, alpha=l2)
+                squares.append(_sum_of_squares(_accurate(block)))
     value = torch.zeros(())
     if squares:
         value = value + 0.5 * l2 * torch.stack(squares).sum()
@@ -256,11 +254,11 @@ def _add_by_blocks_(weights: list[Tensor], gradients: list[Tensor], l1: float, l
     return value
 
 
-def _cut_alike(weight: Tensor, gradient: Tensor, size: int) -> Iterable[tuple[Tensor, Tensor]]:
+def _cut_alike(weight: Tensor, gradient: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
     """Blocks of rows; what is one block is not even viewed, for most parameters are small."""
-    if weight.numel() <= size:
+    if weight.numel() <= _BLOCK:
         return [(weight, gradient)]
-    rows = max(size * len(weight) // weight.numel(), 1)
+    rows = max(_BLOCK * len(weight) // weight.numel(), 1)
     return zip(weight.split(rows), gradient.split(rows), strict=True)
 
 
