@@ -78,6 +78,7 @@ def report() -> None:
 
 
 def is_traced() -> bool:
+    """Return whether torch compiles or transforms what runs now, so that values cannot be read."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
