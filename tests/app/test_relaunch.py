@@ -9,6 +9,7 @@ import pytest
 import lightning_losses as ll
 from lightning_losses.app import relaunch, run
 from lightning_losses.app.data import build_data
+from tests.app.test_run import FILES
 
 RINGS = [
     "data.positives=50",
@@ -17,16 +18,6 @@ RINGS = [
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
 ]
-FILES = {
-    "checkpoints",
-    "data.png",
-    "history.csv",
-    "history.png",
-    "metrics.csv",
-    "outputs.npz",
-    "predictions.png",
-    "result.json",
-}
 
 
 @pytest.mark.parametrize(
