@@ -12,7 +12,7 @@ from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.recall import recall_by_class
 from lightning_losses.app.compare.statistics import Mean, differences, holm, paired_p
 from lightning_losses.app.compare.sweep import FINISHED, LEARNING, REPEATS, Job, command
-from lightning_losses.app.data import Task
+from lightning_losses.app.data import DRAWN, Task
 
 LOSS, REFERENCE = "loss", "reference"
 ALPHA = 0.05
@@ -76,6 +76,7 @@ class Comparison:
         task: What the target is.
         part: Which one judges, `test` or `val`.
         rows: Of that part.
+        shared: How many rows judge for each row of training, where the repetitions divide the same rows anew; else 0.
         targets: The classes, labels or target columns.
         metrics: What was measured, the first is the one that counts.
         baseline: Name of the entry to which the others are compared.
@@ -87,6 +88,7 @@ class Comparison:
     task: Task
     part: str
     rows: int
+    shared: float
     targets: Sequence[str]
     metrics: Sequence[str]
     baseline: str
@@ -160,15 +162,17 @@ def _compare(
     models, notes = _references(jobs, references, part)
     result = jobs[0].result
     metrics = _metrics([*losses, *models], result["task"], metric)
+    shared = _shared(jobs, part)
     return Comparison(
         title=title,
         task=result["task"],
         part=part,
         rows=result["rows"][part],
+        shared=shared,
         targets=result["targets"],
         metrics=metrics,
         baseline=base,
-        entries=_with_statistics([*models, *losses], base, metrics),
+        entries=_with_statistics([*models, *losses], base, metrics, shared),
         notes=notes,
     )
 
@@ -266,18 +270,29 @@ def _metrics(entries: Sequence[Entry], task: Task, wanted: str | None) -> list[s
     return [first, *(metric for metric in known if metric != first)]
 
 
-def _with_statistics(entries: Sequence[Entry], baseline: str, metrics: Sequence[str]) -> list[Entry]:
+def _shared(jobs: Sequence[Job], part: str) -> float:
+    """Return how many rows judge for each row of training, if the repetitions divide the same rows anew."""
+    if jobs[0].result["config"]["data"]["name"] in DRAWN:
+        return 0.0
+    judged = {job.outputs[part].rows.numpy().tobytes() if part in job.outputs else job.repeat for job in jobs}
+    rows = jobs[0].result["rows"]
+    return rows[part] / rows["train"] if len(judged) > 1 else 0.0
+
+
+def _with_statistics(entries: Sequence[Entry], baseline: str, metrics: Sequence[str], shared: float) -> list[Entry]:
     base = next(entry for entry in entries if entry.kind == LOSS and entry.name == baseline)
     statistics: list[dict[str, Statistic]] = [{} for _ in entries]
     for metric in metrics:
         of_base = base.values.get(metric, {})
         found = [[] if entry is base else differences(entry.values.get(metric, {}), of_base) for entry in entries]
         tested = [
-            paired_p(of_entry) if entry.kind == LOSS else nan for entry, of_entry in zip(entries, found, strict=True)
+            paired_p(of_entry, shared) if entry.kind == LOSS else nan
+            for entry, of_entry in zip(entries, found, strict=True)
         ]
         for own, entry, of_entry, p in zip(statistics, entries, found, holm(tested), strict=True):
             if metric in entry.values:
-                own[metric] = Statistic(Mean.of(list(entry.values[metric].values())), Mean.of(of_entry), p)
+                mean = Mean.of(list(entry.values[metric].values()), shared)
+                own[metric] = Statistic(mean, Mean.of(of_entry, shared), p)
     return [Entry(**{**vars(entry), "statistics": own}) for entry, own in zip(entries, statistics, strict=True)]
 
 

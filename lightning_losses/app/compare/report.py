@@ -141,12 +141,24 @@ def _section(comparison: Comparison, prefix: str) -> Section:
         title=comparison.title,
         verdict=verdict(comparison),
         metrics=metric_table(comparison),
-        notes=[*_about_class_1(comparison), *comparison.notes],
+        notes=[*_about_chance(comparison), *_about_class_1(comparison), *comparison.notes],
         figures=figures,
         recall=recall_table(comparison),
         reliability=list(_reliability(comparison, prefix)),
         commands=[(entry.name, entry.command) for entry in comparison.losses if entry.command],
     )
+
+
+def _about_chance(comparison: Comparison) -> Iterator[str]:
+    if all(of_metric.mean.n < 2 for entry in comparison.entries for of_metric in entry.statistics.values()):
+        return
+    if comparison.shared:
+        yield (
+            "The runs divide the same rows anew: ± and p are corrected for the rows that they share (Nadeau and "
+            f"Bengio, 2003), by {comparison.shared:.2f} rows that judge for each row of training."
+        )
+    else:
+        yield "± and p are Student's: all runs are judged by the same rows, or each by rows of its own."
 
 
 def _about_class_1(comparison: Comparison) -> Iterator[str]:

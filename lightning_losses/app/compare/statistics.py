@@ -29,13 +29,15 @@ class Mean:
     half: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
+    def of(cls, values: Sequence[float], shared: float = 0.0) -> Mean:
         """Return the mean of values and its interval.
 
-            mean -+ t(0.975, n - 1) * sd / sqrt(n)
+            mean -+ t(0.975, n - 1) * sd * sqrt(1 / n + shared)
 
         Args:
             values: One for each repetition.
+            shared: Where each repetition divides the same rows anew, how many rows judge for each row of training;
+                repetitions that share rows tell less of chance than their spread would have it. 0: they share none.
 
         Returns:
             The mean.
@@ -43,27 +45,39 @@ class Mean:
         Example:
             >>> Mean.of([1.0, 2.0, 3.0])
             Mean(n=3, mean=2.0, half=2.484...)
+
+        Source:
+            Nadeau, Bengio: Inference for the Generalization Error, 2003.
         """
         if len(values) < 2:
             return cls(len(values), values[0] if values else nan, nan)
-        half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / sqrt(len(values))
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * _error(values, shared)
         return cls(len(values), float(np.mean(values)), half)
 
 
-def paired_p(differences: Sequence[float]) -> float:
+def paired_p(differences: Sequence[float], shared: float = 0.0) -> float:
     """Return the p-value of Student's paired t-test: how often chance alone gives a mean so far from 0.
 
     Args:
         differences: One for each repetition.
+        shared: As of `Mean.of`; above 0 it is the corrected resampled t-test.
 
     Returns:
         The p-value, two-sided; NaN of fewer than two differences, or where all are the same number that is not 0.
+
+    Source:
+        Nadeau, Bengio: Inference for the Generalization Error, 2003.
     """
     if len(differences) < 2:
         return nan
     if np.ptp(differences) == 0:
         return 1.0 if differences[0] == 0 else nan
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return float(2 * stats.t.sf(abs(np.mean(differences)) / _error(differences, shared), len(differences) - 1))
+
+
+def _error(values: Sequence[float], shared: float) -> float:
+    """Return the standard error of a mean."""
+    return float(np.std(values, ddof=1)) * sqrt(1 / len(values) + shared)
 
 
 def holm(p: Sequence[float]) -> list[float]:

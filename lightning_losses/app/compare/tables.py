@@ -138,6 +138,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             "difference": of_metric.difference.mean,
             "difference_half_width": of_metric.difference.half,
             "p_holm": of_metric.p,
+            "shared": comparison.shared,
             "seconds": Mean.of(list(entry.seconds)).mean,
             "memory_mb": Mean.of(list(entry.memory)).mean,
             "command": entry.command,

@@ -19,7 +19,7 @@ from lightning_losses.app.data.rings import rings
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.table_file import csv, parquet
 
-__all__ = ["Dataset", "InMemoryData", "Part", "Task", "build_data"]
+__all__ = ["DRAWN", "Dataset", "InMemoryData", "Part", "Task", "build_data"]
 
 KINDS: dict[str, Callable[..., Dataset]] = {
     "csv": csv,
@@ -31,7 +31,7 @@ KINDS: dict[str, Callable[..., Dataset]] = {
     "random_labels": random_labels,
     "rings": rings,
 }
-
+DRAWN = ("random_labels", "rings")  # kinds that draw other rows with each seed, where others divide the same ones
 
 SPLIT = {"split": "how"} | {name: name for name in ("val_fraction", "test_fraction", "seed", "folds", "fold")}
 

@@ -17,8 +17,8 @@ def write_overrides(folder, overrides):
     OmegaConf.save(overrides, folder / ".hydra" / "overrides.yaml")
 
 
-def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="finished", **more):
-    """Write what a finished job of a binary task leaves; `metrics` are those of the test part."""
+def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="finished", first_row=0, **more):
+    """Write what a finished job of a binary task leaves; `metrics` are those of the test part, of 40 rows."""
     write_overrides(folder, overrides)
     config = {"data": {"name": "csv", "path": "here/table.csv", "seed": seed, **(data or {})}, "loss": {"name": "bce"}}
     result = {
@@ -40,15 +40,22 @@ def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="fin
     generator = torch.Generator().manual_seed(seed)
     target = (torch.arange(40) % 4 == 0).long()[:, None]
     output = torch.randn(40, 1, generator=generator) + target
-    outputs = Outputs(torch.arange(40), target, output, (output > 0).long(), output.sigmoid())
+    outputs = Outputs(torch.arange(40) + first_row, target, output, (output > 0).long(), output.sigmoid())
     write_outputs(folder / OUTPUTS, {"test": outputs})
 
 
-def write_sweep(folder, values, **more):
-    """Write jobs of `{loss: [metric for each seed]}`."""
+def write_sweep(folder, values, *, divides=False, **more):
+    """Write jobs of `{loss: [metric for each seed]}`, judged by the same rows unless a seed `divides` them anew."""
     number = 0
     for loss, of_loss in values.items():
         for seed, value in enumerate(of_loss):
             overrides = ["data=csv", f"loss={loss}", f"seed={seed}"]
-            write_job(folder / str(number), overrides, {"average_precision": value}, seed=seed, **more)
+            write_job(
+                folder / str(number),
+                overrides,
+                {"average_precision": value},
+                seed=seed,
+                first_row=seed * divides,
+                **more,
+            )
             number += 1

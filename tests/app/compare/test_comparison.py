@@ -41,6 +41,28 @@ def test_differences_are_paired_and_their_p_is_corrected(sweep):
     )
 
 
+def test_runs_that_divide_the_same_rows_anew_are_tested_with_a_larger_variance(tmp_path):
+    write_sweep(tmp_path, {"ce": CE, "focal": FOCAL}, divides=True)
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    focal = comparison.entries[1].statistics["average_precision"]
+    assert comparison.shared == pytest.approx(40 / 60)
+    # by hand: differences .06 .05 .07 .05, mean .0575, sd sqrt(2.75e-4 / 3)
+    error = math.sqrt(2.75e-4 / 3 * (1 / 4 + 40 / 60))
+    assert focal.difference.half == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    assert focal.p == pytest.approx(2 * stats.t.sf(0.0575 / error, 3))
+    assert focal.mean.half > stats.sem(FOCAL) * stats.t.ppf(0.975, 3)
+
+
+@pytest.mark.parametrize(
+    ("divides", "data"), [(False, {}), (True, {"name": "rings"})], ids=["the same rows judge", "other rows are drawn"]
+)
+def test_runs_that_share_no_division_have_students_variance(tmp_path, divides, data):
+    write_sweep(tmp_path, {"ce": CE, "focal": FOCAL}, divides=divides, data=data)
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert comparison.shared == 0.0
+    assert comparison.entries[1].statistics["average_precision"].p == pytest.approx(stats.ttest_rel(FOCAL, CE).pvalue)
+
+
 def test_another_baseline(sweep):
     (comparison,) = compare(sweep, [], baseline="sce")
     assert comparison.entries[0].statistics["average_precision"].difference.mean == pytest.approx(

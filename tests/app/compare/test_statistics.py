@@ -29,6 +29,14 @@ def test_by_hand():
     assert Mean.of([1.0, 2.0, 3.0]).half == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
 
 
+def test_runs_that_share_rows_by_hand():
+    # sd 1; three runs with a row that judges for each two of training: variance 1/3 + 1/2 = 5/6 in place of 1/3
+    assert Mean.of([1.0, 2.0, 3.0], shared=0.5).half == pytest.approx(4.3027 * math.sqrt(5 / 6), abs=1e-4)
+    # t = 2 / sqrt(5/6) = 2.1909 with 2 degrees of freedom, whose p is 1 - t / sqrt(2 + t^2) in closed form
+    t = 2 / math.sqrt(5 / 6)
+    assert paired_p([1.0, 2.0, 3.0], shared=0.5) == pytest.approx(1 - t / math.sqrt(2 + t * t))
+
+
 def test_one_value_has_no_interval_and_none_no_mean():
     assert Mean.of([0.7]).mean == 0.7
     assert math.isnan(Mean.of([0.7]).half)
