@@ -16,7 +16,7 @@ class Report(Callback):
     """Reports a sweep of trainings when it has ended."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report; exit status 1 if a job has failed, or there is nothing to report."""
+        """Write the report; exit status 1 if a job or a reference model has failed, or there is nothing to report."""
         if config.mode != "train":
             return
         try:
@@ -36,14 +36,14 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
         fit: Fit the reference models first.
 
     Returns:
-        How many jobs have failed.
+        How many jobs and reference models have failed.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: There is nothing to report, or a name is unknown.
         OSError: The folder cannot be written to.
     """
-    from lightning_losses.app.compare.references import fit_references
+    from lightning_losses.app.compare.references import fit_references, read_references
     from lightning_losses.app.compare.report import write_report
     from lightning_losses.app.compare.sweep import FAILED, FINISHED, read_sweep
     from lightning_losses.app.tables import say
@@ -55,6 +55,9 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     for job in jobs:
         if job.status != FINISHED:
             say(f"job {job.name} {job.status}{': ' * bool(job.error)}{job.error}")
+    failed = [record for record in read_references(folder) if record["status"] == FAILED]
+    for record in failed:
+        say(f"reference model {record['name']} failed: {record['error']}")
     say("report in")
     say(str(page))
-    return sum(job.status == FAILED for job in jobs)
+    return sum(job.status == FAILED for job in jobs) + len(failed)

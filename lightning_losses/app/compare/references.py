@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,29 +53,27 @@ def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
     """Fit the reference models once for each division of the data, and write `references.json`.
 
     They train on the rows and labels that the jobs train on, images flattened, and are judged by the same metrics on
-    the same rows.
+    the same rows. What fails is written down with its error: a sweep has its page all the same.
 
     Args:
         folder: Of the sweep.
         jobs: Its jobs.
         cfg: The sweep's config, of which `compare` and `metrics` count.
-
-    Raises:
-        ValueError: `compare.references` has an unknown name.
     """
-    kinds = [choice("compare.references", kind, KINDS) for kind in cfg.compare.references]
     divisions: dict[str, list[Job]] = {}
     for job in jobs:
         if job.status == FINISHED:
             divisions.setdefault(json.dumps(job.result["config"]["data"], sort_keys=True), []).append(job)
     records: list[dict[str, Any]] = []
-    for i, (data, of_data) in enumerate(divisions.items() if kinds else ()):
-        task: Task = of_data[0].result["task"]
-        dataset = build_data(json.loads(data), task).dataset
-        for kind in kinds:
-            name, make = KINDS[kind][task]
+    for i, (data, of_data) in enumerate(divisions.items()):
+        load = cache(partial(build_data, json.loads(data), of_data[0].result["task"]))
+        for kind in cfg.compare.references:
+            name = KINDS[kind][of_data[0].result["task"]][0] if kind in KINDS else str(kind)
             say(f"reference model, {name}, data {i + 1} of {len(divisions)}")
-            record = _fit(make, dataset, cfg)
+            try:
+                record = _fit(kind, load().dataset, cfg)
+            except Exception as error:
+                record = {"status": FAILED, "error": one_line(error)}
             records.append({"name": name, "jobs": [job.name for job in of_data], **record})
     write_json(folder / REFERENCES, {"references": records})
 
@@ -87,8 +86,9 @@ def read_references(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _fit(make: Callable[[], Any], dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
+def _fit(kind: str, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     """Return the metrics and the time of one model, or why there are none."""
+    _, make = KINDS[choice("compare.references", kind, KINDS)][dataset.task]
     train = dataset.parts["train"]
     x = train.x.flatten(1).numpy()
     size = x.size * dataset.outputs
@@ -99,12 +99,9 @@ def _fit(make: Callable[[], Any], dataset: Dataset, cfg: DictConfig) -> dict[str
         )
         return {"status": SKIPPED, "error": reason}
     start = time.perf_counter()
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model = make().fit(x, _as_fitted(dataset.task, train))
-    except Exception as error:
-        return {"status": FAILED, "error": one_line(error)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model = make().fit(x, _as_fitted(dataset.task, train))
     seconds = time.perf_counter() - start
     converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     judged = {name: part for name, part in dataset.parts.items() if name != "train"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -87,14 +87,15 @@ def write_report(folder: Path, settings: DictConfig) -> Path:
     """
     jobs = read_sweep(folder)
     metric, baseline = (settings[key] or _setting(jobs, key) for key in ("metric", "baseline"))
-    comparisons = compare(jobs, read_references(folder), metric, baseline)
+    references = read_references(folder)
+    comparisons = compare(jobs, references, metric, baseline)
     sections = [_section(comparison, f"{i}_" * (len(comparisons) > 1)) for i, comparison in enumerate(comparisons)]
     rows = [record for comparison in comparisons for record in records(comparison)]
     write_csv(folder / "report.csv", pd.DataFrame(rows))
     write_json(folder / "report.json", {"rows": rows, "jobs": [_summary(job) for job in jobs], "versions": versions()})
     for image in (image for section in sections for image in (*section.figures, *section.reliability)):
         _write_bytes(folder / f"{image.name}.png", image.light)
-    _write_bytes(folder / PAGE, _page(folder, jobs, comparisons, sections).encode())
+    _write_bytes(folder / PAGE, _page(folder, jobs, references, comparisons, sections).encode())
     return (folder / PAGE).absolute()
 
 
@@ -197,7 +198,13 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _page(folder: Path, jobs: Sequence[Job], comparisons: Sequence[Comparison], sections: Sequence[Section]) -> str:
+def _page(
+    folder: Path,
+    jobs: Sequence[Job],
+    references: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Comparison],
+    sections: Sequence[Section],
+) -> str:
     own = files(__package__) / "page"
     style, script = ((own / f"report.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
     environment = Environment(autoescape=True)
@@ -215,7 +222,7 @@ def _page(folder: Path, jobs: Sequence[Job], comparisons: Sequence[Comparison], 
         title=f"Comparison of {', '.join(names)}" if len(names) <= 8 else f"Comparison of {len(names)} models",
         facts=[fact for fact in facts if fact],
         sections=sections,
-        unfinished=unfinished_table(jobs),
+        unfinished=unfinished_table(jobs, references),
         jobs=job_table(comparisons),
         versions=", ".join(f"{package} {number}" for package, number in versions().items()),
         style=Markup(style),  # own files, nothing else is unescaped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.comparison import ALPHA, LOSS, Comparison, Entry, shown_metric
 from lightning_losses.app.compare.search import shown
 from lightning_losses.app.compare.statistics import Mean
-from lightning_losses.app.compare.sweep import FINISHED, Job
+from lightning_losses.app.compare.sweep import FAILED, FINISHED, Job
 
 PARTS = {"test": "test part", "val": "validation part"}
 
@@ -93,12 +93,22 @@ def recall_table(comparison: Comparison) -> Table | None:
     return Table(caption, [what, *(entry.name for entry in entries)], rows)
 
 
-def unfinished_table(jobs: Sequence[Job]) -> Table | None:
-    """Return the jobs that failed, were interrupted or have no result; None if there are none."""
+def unfinished_table(jobs: Sequence[Job], references: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return the jobs that failed, were interrupted or have no result, and the reference models that failed."""
     rows = [
         [Cell(job.name, job.name), _text(job.status), _text(job.error), _text(job.command)]
         for job in jobs
         if job.status != FINISHED
+    ]
+    rows += [
+        [
+            Cell(record["name"], record["name"], f"of {', '.join(record['jobs'])}"),
+            _text(FAILED),
+            _text(record["error"]),
+            _text(""),
+        ]
+        for record in references
+        if record["status"] == FAILED
     ]
     return Table("They are not in the tables above.", ["job", "status", "error", "command"], rows) if rows else None
 

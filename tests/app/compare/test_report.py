@@ -42,6 +42,21 @@ def test_a_sweep_ends_with_its_report_and_lists_what_has_failed(command, tmp_pat
     assert "logistic regression" in set(rows["name"])
 
 
+def test_a_reference_model_that_fails_is_listed_on_the_page(command, tmp_path, monkeypatch):
+    def fails(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("lightning_losses.app.compare.references._predict", fails)
+    outcome = command("--multirun", *QUICK, "loss=bce,focal", "compare.references=[linear,treees]")
+    page = tmp_path / "sweep" / "report.html"
+    assert (outcome.status, outcome.out.splitlines()[-1]) == (1, str(page))
+    assert "reference model logistic regression failed: MemoryError: no room" in outcome.out
+    unfinished = page.read_text().partition("<h2>What has not finished</h2>")[2]
+    assert "MemoryError: no room" in unfinished
+    assert "treees" in unfinished
+    assert set(pd.read_csv(page.parent / "report.csv")["name"]) == {"bce", "focal"}
+
+
 def test_ctrl_c_reports_what_is_there(command, tmp_path, monkeypatch):
     start = callbacks.History.on_train_epoch_start
     started = []
