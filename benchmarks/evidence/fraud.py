@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -55,7 +56,7 @@ def measure(path: str, method: str, seed: int) -> dict[str, Any]:
     data = read(path, seed)
     test = data.dataset.parts["test"]
     if method in REFERENCES:
-        said = reference(method, data.dataset, test.x, seed)
+        said = reference(method, data.dataset, test.x)
     else:
         said = probabilities(fit(data, LOSSES[method], SETTING, seed), test.x)
     score = next(iter(said.values()))[:, 1]
@@ -75,12 +76,16 @@ def ranking(score: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
+def in_order() -> Iterator[dict[str, Any]]:
+    """Yield the runs."""
+    return ({"method": method, "seed": seed} for seed in SEEDS for method in (*LOSSES, *REFERENCES))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", help="creditcard.csv")
     path = parser.parse_args().path
-    wanted = [{"method": method, "seed": seed} for seed in SEEDS for method in (*LOSSES, *REFERENCES)]
-    Runs("fraud", SETTING).complete(wanted, lambda **key: measure(path, **key))
+    Runs("fraud", SETTING).complete(in_order(), lambda **key: measure(path, **key))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from page import IMAGES, NOISES, by_sweep, error, last, ordered, read, values
+from page import IMAGES, NOISES, error, last, ordered, read, sweeps_of, values
 
 from lightning_losses.app.files import write_figure
 
@@ -35,7 +36,12 @@ def label_noise(result: Result) -> Figure:
     drawn, axes = figure(columns, -(-len(noises) // columns))
     losses = list(result["setting"]["losses"])
     for axis, noise in zip(axes, noises, strict=False):
-        axis.set(title=f"noise: {noise}", xlabel="epoch", ylim=(0, 1), xticks=range(0, 21, 5))
+        axis.set(
+            title=f"noise: {noise}",
+            xlabel="epoch",
+            ylim=(0, 1),
+            xticks=range(0, result["setting"]["trainer"]["max_epochs"] + 1, 5),
+        )
         for position, loss in enumerate(losses):
             runs = [run["accuracy"] for run in result["runs"] if (run["loss"], run["noise"]) == (loss, noise)]
             if runs:
@@ -54,7 +60,7 @@ def fraud(result: Result) -> Figure:
     methods = ordered(result, (run["method"] for run in result["runs"]))[::-1]
     for axis, name in zip(axes, ("average precision", "recall at 1 % alarms"), strict=True):
         for height, method in enumerate(methods):
-            points = values(result["runs"], lambda run, name=name: run[name], method=method)
+            points = list(values(result["runs"], itemgetter(name), method=method).values())
             axis.plot(points, [height] * len(points), "o", color="C0", alpha=0.5)
             axis.plot(statistics.fmean(points), height, "|", color="black", markersize=16)
         axis.set(xlabel=name, yticks=range(len(methods)), yticklabels=methods if axis is axes[0] else [])
@@ -64,14 +70,13 @@ def fraud(result: Result) -> Figure:
 
 def shuttle(result: Result) -> Figure:
     """Draw the recall of the rarest classes."""
-    sweeps = by_sweep(result)
-    methods = ordered(result, (method for method, _ in sweeps))
-    first = next(iter(sweeps.values()))
+    sweeps = sweeps_of(result)
+    first = next(iter(sweeps.values()))[0]
     rare = sorted(range(len(first.classes)), key=lambda index: first.rows[index])[:4]
     drawn, (axis,) = figure(1, height=3.6)
-    width = 0.8 / len(methods)
-    for position, method in enumerate(methods):
-        found = [statistics.fmean(s.recall(i) for (name, _), s in sweeps.items() if name == method) for i in rare]
+    width = 0.8 / len(sweeps)
+    for position, (method, own) in enumerate(sweeps.items()):
+        found = [statistics.fmean(sweep.recall(index) for sweep in own) for index in rare]
         axis.bar([place + position * width for place in range(len(rare))], found, width * 0.9, label=method)
     axis.set_xticks(
         [place + 0.4 - width / 2 for place in range(len(rare))],
@@ -93,11 +98,11 @@ def posterior(noise: Result, rare: Result) -> Figure:
         shown = [loss for loss in losses if any(run[key] == loss for run in runs)][::-1]
         for height, loss in enumerate(shown):
             found = {how: values(runs, error(how), **{key: loss}) for how in ("softmax", "posterior")}
-            means = [statistics.fmean(errors) for errors in found.values() if errors]
+            means = [statistics.fmean(errors.values()) for errors in found.values() if errors]
             axis.plot(means, [height] * len(means), color="0.7", zorder=0)
             for color, (how, errors) in zip(("C1", "C0"), found.items(), strict=True):
                 if errors:
-                    axis.plot(statistics.fmean(errors), height, "o", color=color, label=how)
+                    axis.plot(statistics.fmean(errors.values()), height, "o", color=color, label=how)
         axis.set(title=title, xlabel="calibration error", xscale="log", xlim=(1e-4, 1))
         axis.set(yticks=range(len(shown)), yticklabels=shown)
     legend(drawn, axes)

@@ -8,16 +8,14 @@ import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from lightning_losses.app.compare.references import logistic, trees
 from lightning_losses.app.data import Dataset, InMemoryData
 from lightning_losses.app.models import build_model
 from lightning_losses.app.report import versions
@@ -103,16 +101,13 @@ def probabilities(module: ObjectiveModule, x: Tensor) -> dict[str, Tensor]:
     return {"softmax": logits.softmax(1)} | ({} if posterior is None else {"posterior": posterior})
 
 
-REFERENCES: dict[str, Callable[..., Any]] = {
-    "logistic regression": partial(LogisticRegression, max_iter=1000),
-    "gradient-boosted trees": HistGradientBoostingClassifier,
-}
+REFERENCES: dict[str, Callable[[], Any]] = {"logistic regression": logistic, "gradient-boosted trees": trees}
 
 
-def reference(method: str, dataset: Dataset, x: Tensor, seed: int) -> dict[str, Tensor]:
-    """Return the probabilities of rows by one of scikit-learn's classifiers, with its defaults."""
+def reference(method: str, dataset: Dataset, x: Tensor) -> dict[str, Tensor]:
+    """Return the probabilities of rows by one of the reference models of the command's reports."""
     train = dataset.parts["train"]
-    classifier = REFERENCES[method](random_state=seed).fit(train.x.numpy(), train.y.numpy())
+    classifier = REFERENCES[method]().fit(train.x.numpy(), train.y.numpy())
     return {"its own": torch.from_numpy(classifier.predict_proba(x.numpy()))}
 
 

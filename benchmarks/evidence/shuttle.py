@@ -15,10 +15,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import rdata
 import torch
 from runs import REFERENCES, Runs, fit, probabilities, reference
 
@@ -46,6 +46,8 @@ SETTING: dict[str, Any] = {
 
 def convert(source: str, folder: str) -> str:
     """Write the table of an .rda file as CSV and return the path."""
+    import rdata  # noqa: PLC0415  whoever reads the results does without
+
     path = Path(folder) / "shuttle.csv"
     rdata.read_rda(source, default_encoding="ascii")["Shuttle"].to_csv(path, index=False)
     return str(path)
@@ -58,7 +60,7 @@ def measure(path: str, method: str, seed: int, fold: int) -> dict[str, Any]:
     data = build_data({**SETTING["data"], "path": path, "seed": seed, "fold": fold, "sampler": sampler})
     val = data.dataset.parts["val"]
     if method in REFERENCES:
-        said = reference(method, data.dataset, val.x, seed)
+        said = reference(method, data.dataset, val.x)
     else:
         said = probabilities(fit(data, LOSSES.get(method, LOSSES["ce"]), SETTING, seed), val.x)
     # a model decides by the outputs that it was trained on, which softmax leaves in their order
@@ -73,15 +75,18 @@ def measure(path: str, method: str, seed: int, fold: int) -> dict[str, Any]:
     }
 
 
+def in_order() -> Iterator[dict[str, Any]]:
+    """Yield the runs."""
+    methods, folds = [*REFERENCES, *LOSSES, SAMPLER], range(SETTING["data"]["folds"])
+    return ({"method": m, "seed": seed, "fold": fold} for seed in SEEDS for m in methods for fold in folds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="Shuttle.rda")
-    methods = [*REFERENCES, *LOSSES, SAMPLER]
-    folds = range(SETTING["data"]["folds"])
-    wanted = [{"method": m, "seed": seed, "fold": fold} for seed in SEEDS for m in methods for fold in folds]
     with tempfile.TemporaryDirectory() as folder:
         path = convert(parser.parse_args().source, folder)
-        Runs("shuttle", SETTING).complete(wanted, lambda **key: measure(path, **key))
+        Runs("shuttle", SETTING).complete(in_order(), lambda **key: measure(path, **key))
 
 
 if __name__ == "__main__":

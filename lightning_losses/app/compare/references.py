@@ -32,19 +32,39 @@ from lightning_losses.losses import Prediction
 REFERENCES = "references.json"
 SKIPPED = "skipped"
 ITERATIONS = 1000  # of the logistic regression; scikit-learn's 100 are too few for many columns
+# scikit-learn's own stop after ten trees where rows are many and positives rare, and do not regularize their leaves: on
+# three divisions of 0.2 % frauds these have an average precision of .88 on validation rows, those .54
+BOOSTING: dict[str, Any] = {
+    "early_stopping": False,
+    "learning_rate": 0.05,
+    "max_iter": 200,
+    "l2_regularization": 1.0,
+    "random_state": 0,
+}
+
+
+def logistic() -> LogisticRegression:
+    """Return the classifier that is linear."""
+    return LogisticRegression(max_iter=ITERATIONS)
+
+
+def trees() -> HistGradientBoostingClassifier:
+    """Return the classifier of gradient-boosted trees."""
+    return HistGradientBoostingClassifier(**BOOSTING)
+
 
 Maker = tuple[str, Callable[[], Any]]
 LINEAR: dict[Task, Maker] = {
-    "binary": ("logistic regression", lambda: LogisticRegression(max_iter=ITERATIONS)),
-    "multiclass": ("logistic regression", lambda: LogisticRegression(max_iter=ITERATIONS)),
-    "multilabel": ("logistic regression", lambda: MultiOutputClassifier(LogisticRegression(max_iter=ITERATIONS))),
+    "binary": ("logistic regression", logistic),
+    "multiclass": ("logistic regression", logistic),
+    "multilabel": ("logistic regression", lambda: MultiOutputClassifier(logistic())),
     "regression": ("ridge regression", RidgeCV),
 }
 TREES: dict[Task, Maker] = {
-    "binary": ("boosted trees", lambda: HistGradientBoostingClassifier(random_state=0)),
-    "multiclass": ("boosted trees", lambda: HistGradientBoostingClassifier(random_state=0)),
-    "multilabel": ("boosted trees", lambda: MultiOutputClassifier(HistGradientBoostingClassifier(random_state=0))),
-    "regression": ("boosted trees", lambda: MultiOutputRegressor(HistGradientBoostingRegressor(random_state=0))),
+    "binary": ("boosted trees", trees),
+    "multiclass": ("boosted trees", trees),
+    "multilabel": ("boosted trees", lambda: MultiOutputClassifier(trees())),
+    "regression": ("boosted trees", lambda: MultiOutputRegressor(HistGradientBoostingRegressor(**BOOSTING))),
 }
 KINDS = {"linear": LINEAR, "trees": TREES}
 

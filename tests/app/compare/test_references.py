@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, r2_score, recall_score, roc_auc_score
 
 import lightning_losses as ll
-from lightning_losses.app.compare.references import fit_references, read_references
+from lightning_losses.app.compare.references import BOOSTING, fit_references, read_references
 from lightning_losses.app.compare.sweep import Job
 from lightning_losses.app.data import build_data
 
@@ -39,7 +39,7 @@ def test_metrics_are_scikit_learns_on_the_same_rows(tmp_path):
     parts = dataset_of(jobs[0]).parts
     (x, y), (test_x, test_y) = ((parts[name].x.numpy(), parts[name].y.flatten().numpy()) for name in ("train", "test"))
     for record, model in zip(
-        records, [LogisticRegression(max_iter=1000), HistGradientBoostingClassifier(random_state=0)], strict=False
+        records, [LogisticRegression(max_iter=1000), HistGradientBoostingClassifier(**BOOSTING)], strict=False
     ):
         model.fit(x, y)
         said, decided = model.predict_proba(test_x)[:, 1], model.predict(test_x)
@@ -60,6 +60,17 @@ def test_other_tasks(task, overrides, metric, tmp_path):
     fit_references(tmp_path, [job("0", task, *overrides)], ll.compose("compare.references=[linear]"))
     (record,) = read_references(tmp_path)
     assert 0.3 < record["metrics"][metric] <= 1
+
+
+def test_the_trees_find_rare_positives_among_many_rows(tmp_path):
+    rare = ["data=rings", "data.positives=80", "data.negatives=40000", "data.positive_radius=3"]
+    made = job("0", "binary", *rare)
+    fit_references(tmp_path, [made], ll.compose("compare.references=[trees]"))
+    train, val = (dataset_of(made).parts[name] for name in ("train", "val"))
+    # its defaults stop after ten trees where there are more than 10,000 rows
+    default = HistGradientBoostingClassifier(random_state=0).fit(train.x.numpy(), train.y.flatten().numpy())
+    reached = average_precision_score(val.y.flatten().numpy(), default.predict_proba(val.x.numpy())[:, 1])
+    assert read_references(tmp_path)[0]["metrics"]["val/average_precision"] > reached + 0.2
 
 
 def test_a_number_to_predict(tmp_path, write_table):
