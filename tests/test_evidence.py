@@ -67,6 +67,13 @@ def test_the_page_of_other_results_says_otherwise(modules, monkeypatch):
     assert float(gain.search(before)[1]) == -float(gain.search(after)[1]) != 0
 
 
+def test_what_cross_entropy_forgets_is_a_number_for_each_noise(modules):
+    content = results("label_noise")
+    noises = {run["noise"] for run in content["runs"] if run["loss"] == "ce"}
+    line = re.search(r"loses from its best epoch to its last ones: (.*)\.$", modules[0].label_noise(content), re.M)[1]
+    assert len(re.findall(r"(?:none|symmetric 0\.\d|pairs 0\.\d) \d+\.\d", line)) == len(noises)
+
+
 CE = {"0": 0.50, "1": 0.60, "2": 0.70, "3": 0.55}
 METHODS = {  # in another order, and not all measured as often
     "ce": CE,

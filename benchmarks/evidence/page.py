@@ -120,9 +120,11 @@ def label_noise(result: Result) -> str:
     found = {
         noise: gains({loss: values(runs, last, loss=loss, noise=noise) for loss in losses}, "ce") for noise in noises
     }
-    fallen = {
-        noise: mean(values(runs, lambda run: best(run) - last(run), loss="ce", noise=noise), 1, 100) for noise in noises
-    }
+    fallen = [
+        f"{noise} {mean(of_ce, 1, 100)}"
+        for noise in noises
+        if (of_ce := values(runs, lambda run: best(run) - last(run), loss="ce", noise=noise))
+    ]
     set_to = "; ".join(f"{name}: {said}" for name, loss in losses.items() if (said := parameters(loss)))
     rows_of_papers, epochs_of_papers = 60_000, 50
     rows, epochs = round(data["rows"] * (1 - data["val_fraction"])), setting["trainer"]["max_epochs"]
