@@ -43,31 +43,35 @@ def search(cfg: DictConfig, folder: Path) -> Run:
     count = cfg.compare.trials
     if count < 1 or cfg.ckpt_path is not None:
         raise ValueError(f"compare.trials={count} must be at least 1, and starts anew: leave ckpt_path out")
-    runs: dict[int, Run] = {}
+    best: Run | None = None
+    chosen = 0
     trials: list[dict[str, Any]] = []
     for number in range(count):
         values = _draw(cfg, number)
         say(f"trial {number + 1} of {count}: {shown(values)}")
         try:
-            runs[number] = train(_with(cfg, values), folder / TRIALS / str(number))
+            run = train(_with(cfg, values), folder / TRIALS / str(number))
         except FloatingPointError as error:  # too high a rate is a bad value, not the end
             say(one_line(error))
             trials.append({"values": values, "score": None, "error": one_line(error)})
             continue
-        if runs[number].module.trainer.world_size > 1:
+        if run.module.trainer.world_size > 1:
             raise ValueError(f"compare.trials={count}: one process tries, choose trainer.devices=1")
-        trials.append({"values": values, "score": _score(runs[number], cfg.compare.metric), "error": None})
-        if runs[number].result["status"] == INTERRUPTED:
+        trials.append({"values": values, "score": _score(run, cfg.compare.metric), "error": None})
+        interrupted = run.result["status"] == INTERRUPTED
+        if best is None or interrupted or _rank(trials[number]) > _rank(trials[chosen]):
+            best, chosen = run, number
+        del run  # the best one alone stays in memory
+        if interrupted:
             break
-    if not runs:
+    if best is None:
         raise FloatingPointError(f"every trial has diverged, the first with: {trials[0]['error']}")
-    chosen = _best(runs, trials)
     say(f"chosen: trial {chosen + 1}, {shown(trials[chosen]['values'])}")
-    result = {**runs[chosen].result, "trials": trials, "chosen_trial": chosen}
+    result = {**best.result, "trials": trials, "chosen_trial": chosen}
     write_json(folder / RESULT, result)
-    for number in runs.keys() - {chosen}:
+    for number in set(range(len(trials))) - {chosen}:
         shutil.rmtree(folder / TRIALS / str(number) / "checkpoints", ignore_errors=True)
-    return replace(runs[chosen], result=result, folder=folder)
+    return replace(best, result=result, folder=folder)
 
 
 def shown(values: Values) -> str:
@@ -122,8 +126,6 @@ def _score(run: Run, metric: str | None) -> float | None:
     return float(metrics[name] if better(name) == "max" else -metrics[name])
 
 
-def _best(runs: Mapping[int, Run], trials: list[dict[str, Any]]) -> int:
-    """Return the number of the best trial, or of the one that was interrupted."""
-    stopped = [number for number, run in runs.items() if run.result["status"] == INTERRUPTED]
-    scores = {number: trials[number]["score"] for number in runs}
-    return stopped[0] if stopped else max(runs, key=lambda number: -inf if scores[number] is None else scores[number])
+def _rank(trial: Mapping[str, Any]) -> float:
+    """Return what trials are sorted by; a score that has no value goes last."""
+    return -inf if trial["score"] is None else float(trial["score"])

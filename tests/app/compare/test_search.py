@@ -1,6 +1,8 @@
 """Every loss gets the same trials, and the best on the validation part is kept."""
 
+import gc
 import json
+import weakref
 from types import SimpleNamespace
 
 import pandas as pd
@@ -46,6 +48,22 @@ def test_the_best_on_the_validation_part_is_kept(trained, tmp_path):
     assert [trial["score"] is None for trial in result["trials"]] == [rate > 0.05 for rate in rates]
     kept = {path.parent.name for path in tmp_path.glob("trials/*/checkpoints")}
     assert kept == {str(nearest)}
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_best_alone_stays_in_memory(tmp_path, monkeypatch):
+    train, made, alive = searching.train, [], []
+
+    def counting(cfg, folder):
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in made))
+        trained = train(cfg, folder)
+        made.append(weakref.ref(trained))
+        return trained
+
+    monkeypatch.setattr(searching, "train", counting)
+    run(ll.compose("compare.trials=6"), tmp_path)
+    assert alive == [0, 1, 1, 1, 1, 1]
 
 
 def test_losses_draw_the_same_for_what_they_share_and_each_its_own(trained, tmp_path):
