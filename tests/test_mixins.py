@@ -370,6 +370,59 @@ def test_means_are_those_of_one_epoch_where_a_hook_that_starts_it_does_not_call_
         assert logged[name] == expected[name]
 
 
+class Listens(LightningModule):
+    """A base of a user's own, whose hooks hide those of the mixin."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("own", 1.0)
+
+    def on_validation_epoch_end(self) -> None: ...
+
+    def on_test_epoch_end(self) -> None: ...
+
+
+class CallsSuper(Net):
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.log("own", 1.0)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+
+
+class DoesNot(Net):
+    on_train_epoch_end = Listens.on_train_epoch_end
+    on_validation_epoch_end = Listens.on_validation_epoch_end
+    on_test_epoch_end = Listens.on_test_epoch_end
+
+
+class CallsOneThatDoesNot(DoesNot):
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+
+
+HOOKS = {
+    "super is called": CallsSuper,
+    "it is not": DoesNot,
+    "a base does not": CallsOneThatDoesNot,
+    "a base before the mixin does not": type("Before", (Listens, Net), {}),
+}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_an_epoch_is_logged_once_whatever_its_own_hook_calls(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fit(Net(), loader(16), loader(16), max_epochs=2)
+    finished, finish = [], Net._ll_finish
+    monkeypatch.setattr(Net, "_ll_finish", lambda self, stage: (finished.append(stage), finish(self, stage)))
+    module = HOOKS[kind]()
+    trainer = fit(module, loader(16), loader(16), max_epochs=2)
+    for name in ("train/loss", "train/objective", "val/loss", "val/objective"):
+        assert trainer.callback_metrics[name] == expected.callback_metrics[name]
+    assert trainer.callback_metrics["own"] == 1.0
+    assert [stage for stage in finished if stage == "train"] == ["train", "train"]
+    assert trainer.test(module, loader(16), verbose=False)[0].keys() >= {"test/loss", "test/objective"}
+
+
 @pytest.mark.parametrize(
     ("mixin", "options"),
     [
