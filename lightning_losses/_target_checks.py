@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses._validation import choice
+from lightning_losses.kernels import keep_worst_
 
 _when = "deferred"
 _flags: dict[tuple[str, str, torch.device], Tensor] = {}
@@ -51,8 +52,20 @@ def check_values(argument: str, values: Tensor, bad: Tensor, allowed: str) -> No
     if may_look(bad):
         if bool(bad.any()):
             raise _error(argument, allowed, values[bad].flatten()[0].item())
-    elif not is_traced():
-        _record(argument, allowed, values, bad)
+    elif (worst := deferred_worst(argument, bad, allowed)) is not None:
+        keep_worst_(worst, values, bad)
+
+
+def deferred_worst(argument: str, values: Tensor, allowed: str) -> Tensor | None:
+    """Return the scalar on the device in which the worst value is kept for `report`; None where none is kept."""
+    holds_values = type(values) in (Tensor, torch.nn.Parameter) and values.device.type != "meta"
+    if may_look(values) or is_traced() or not holds_values:
+        return None
+    key = argument, allowed, values.device
+    if key not in _flags:
+        with torch.inference_mode(False):  # or training could not write what validation has made
+            _flags[key] = torch.full((), -torch.inf, dtype=torch.float32, device=values.device)
+    return _flags[key]
 
 
 def may_look(tensor: Tensor) -> bool:
@@ -84,13 +97,3 @@ def is_traced() -> bool:
 
 def _error(argument: str, allowed: str, value: float) -> ValueError:
     return ValueError(f"{argument} must hold {allowed}, got {value!r}")
-
-
-@torch.no_grad()
-def _record(argument: str, allowed: str, values: Tensor, bad: Tensor) -> None:
-    """Keep one of the bad values, if there are any, on their device; nothing waits."""
-    if not values.numel() or type(bad) is not Tensor or bad.device.type == "meta":
-        return
-    worst = values.float().clamp_min(torch.finfo(torch.float32).min).where(bad, -torch.inf).amax()
-    flag = _flags.setdefault((argument, allowed, bad.device), torch.full_like(worst, -torch.inf))
-    torch.maximum(flag, worst, out=flag)

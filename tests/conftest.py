@@ -36,6 +36,20 @@ def _seed():
     torch.manual_seed(0)
 
 
+def _round_as_gpus_do(monkeypatch):
+    """Triton's interpreter cuts off the digits that bfloat16 has no room for; a GPU rounds to nearest."""
+    from triton.runtime import interpreter
+
+    convert = interpreter._convert_float
+
+    def rounded(values, kind, wanted, rounding):
+        if wanted.is_bf16():
+            return torch.from_numpy(values.copy()).bfloat16().view(torch.int16).numpy()
+        return convert(values, kind, wanted, rounding)
+
+    monkeypatch.setattr(interpreter, "_convert_float", rounded)
+
+
 @pytest.fixture(autouse=True)
 def _backend(request, monkeypatch):
     name = request.config.getoption("--backend")
@@ -44,6 +58,8 @@ def _backend(request, monkeypatch):
     from lightning_losses import kernels  # after TRITON_INTERPRET is set
 
     forced = importlib.import_module(f"lightning_losses.kernels.{'blocked' if name == 'cut' else name}")
+    if name == "on_cuda":
+        _round_as_gpus_do(monkeypatch)
     if name == "cut":
         monkeypatch.setattr(kernels.blocked, "BLOCK", 4)
         monkeypatch.setattr(kernels.elements, "BLOCK", 4)

@@ -56,6 +56,14 @@ def test_good_steps_report_nothing():
     _target_checks.report()
 
 
+def test_training_after_validation():
+    with torch.inference_mode():
+        ll.FocalLoss()(Z, torch.tensor([0, 7, 1]))
+    ll.FocalLoss()(Z, torch.tensor([0, 9, 1]))
+    with pytest.raises(ValueError, match="got 9"):
+        _target_checks.report()
+
+
 def test_sample_weights_are_reported():
     ll.FocalLoss()(Z, torch.tensor([0, 1, 2]), torch.tensor([1.0, -2.0, 1.0]))
     with pytest.raises(ValueError, match=r"sample_weight must hold finite numbers >= 0, got -2.0 in a step"):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_losses._target_checks import check_values, may_look
+from lightning_losses._target_checks import check_values, deferred_worst, may_look
 from lightning_losses.functional._inputs import as_matrix
 from lightning_losses.functional._options import Settings
+from lightning_losses.kernels import checked_target, outside
 
 
 class Target(NamedTuple):
@@ -41,23 +42,14 @@ def hard_target(
         low, high = ends.min.item(), ends.max.item()
         if low >= 0 and high < classes and not low <= settings.ignore_index <= high:
             return Target(target, None, None)
-    ignored = target == settings.ignore_index
-    bad = ~ignored & ((target < 0) | (target >= classes))
     allowed = f"class indices in [0, {classes - 1}] or ignore_index={settings.ignore_index}"
-    check_values("target", target, bad, allowed)
-    used = ~ignored & ~bad
-    return Target(target.where(used, 0), used, bad)
+    return Target(*_checked(settings, target, classes - 1, allowed))
 
 
 def soft_target(settings: Settings, target: Tensor) -> Target:
     """Return the share of each class, `(rows, C)`."""
     share, _ = as_matrix(target)
-    used = ~(share == settings.ignore_index).all(dim=1)
-    bad = used.unsqueeze(1) & ~((share >= 0) & (share <= 1))
-    check_values("target", share, bad, "probabilities in [0, 1]")
-    bad = bad.any(dim=1)
-    used = used & ~bad
-    return Target(share.where(used.unsqueeze(1), 0), used, bad)
+    return Target(*_checked(settings, share, 1, "probabilities in [0, 1]"))
 
 
 def element_target(settings: Settings, target: Tensor) -> Target:
@@ -66,11 +58,17 @@ def element_target(settings: Settings, target: Tensor) -> Target:
         low, high = (end.item() for end in target.aminmax())
         if low >= 0 and high <= 1 and not low <= settings.ignore_index <= high:
             return Target(target, None, None)
-    ignored = target == settings.ignore_index
-    bad = ~ignored & ~((target >= 0) & (target <= 1))
-    check_values("target", target, bad, f"values in [0, 1] or ignore_index={settings.ignore_index}")
-    used = ~ignored & ~bad
-    return Target(target.where(used, 0), used, bad)
+    checked = _checked(settings, target.reshape(-1), 1, f"values in [0, 1] or ignore_index={settings.ignore_index}")
+    return Target(*(part.reshape(target.shape) for part in checked))
+
+
+def _checked(settings: Settings, target: Tensor, largest: int, allowed: str) -> tuple[Tensor, Tensor, Tensor]:
+    worst = deferred_worst("target", target, allowed)
+    values, used, bad = checked_target(target, largest, settings.ignore_index, worst)
+    if may_look(bad) and bool(bad.any()):
+        suspects = target[bad]
+        check_values("target", suspects, outside(suspects, largest), allowed)
+    return values, used, bad
 
 
 def smooth(settings: Settings, share: Tensor) -> Tensor:
@@ -80,4 +78,4 @@ def smooth(settings: Settings, share: Tensor) -> Tensor:
 
 def nan_where(bad: Tensor | None, loss: Tensor) -> Tensor:
     """Mark rows whose target is out of range where `check_values` may not look."""
-    return loss if bad is None or may_look(bad) else loss.where(~bad, torch.nan)
+    return loss if bad is None or may_look(bad) else torch.where(bad, torch.nan, loss)

@@ -2,6 +2,7 @@
 
 Every classification loss is built from `target_loss` (hard labels) and `row_expectation` (soft labels), or with one
 logit for each decision from `element_loss`; whatever makes these faster makes every loss faster.
+`checked_target` stands beside them: on a GPU it is a kernel too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import Tensor
 from lightning_losses.kernels import blocked, by_rows, compiled, plain
 from lightning_losses.kernels.phi import Phi as Phi
 from lightning_losses.kernels.phi import apply as apply
+from lightning_losses.kernels.plain import keep_worst_ as keep_worst_
 from lightning_losses.kernels.plain import log_softmax as log_softmax
+from lightning_losses.kernels.plain import outside as outside
 
 
 def target_loss(
@@ -42,6 +45,14 @@ def element_loss(
     """See `plain.element_loss`."""
     backend = _backend(logits, share, positive, negative)
     result: Tensor = backend.element_loss(phi, logits, share, positive, negative, used)
+    return result
+
+
+def checked_target(
+    target: Tensor, largest: int, ignored: int, worst: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `plain.checked_target`."""
+    result: tuple[Tensor, Tensor, Tensor] = _backend(target, target).checked_target(target, largest, ignored, worst)
     return result
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_losses.kernels import elements, plain
 from lightning_losses.kernels.phi import Phi
 
-element_loss = elements.element_loss
+element_loss, checked_target = elements.element_loss, plain.checked_target
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32

@@ -14,6 +14,8 @@ from torch import Tensor
 from lightning_losses.kernels import plain
 from lightning_losses.kernels.phi import Phi
 
+checked_target = plain.checked_target
+
 BLOCK = 2**22  # elements that are worked on at a time: enough to keep a device busy, few beside a batch of logits
 
 

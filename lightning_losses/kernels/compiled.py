@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_losses.kernels import blocked, plain
 from lightning_losses.kernels.phi import Phi, apply
 
-row_expectation, element_loss = plain.row_expectation, plain.element_loss
+row_expectation, element_loss, checked_target = plain.row_expectation, plain.element_loss, plain.checked_target
 
 LEAST = 2**22  # elements; below, the compiled formula is faster: see benchmarks/compiled.py
 

@@ -2,8 +2,9 @@
 
 What depends on the loss stays out of them, so that a formula is written once: `phi` is applied in torch to the one
 number of each row. Where every class needs it, in `row_expectation` and `element_loss`, torch works by blocks of rows.
+One more kernel checks targets.
 
-Checked in Triton's interpreter against `plain`; not run on a GPU.
+Checked in Triton's interpreter against `plain`, and compiled for GPUs; not run on one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ row_expectation, element_loss = by_rows.row_expectation, by_rows.element_loss
 
 TILE = 4096  # elements that a program works on at a time
 WARPS = 8
+LOWEST = tl.constexpr(plain.LOWEST)  # a global of a kernel has to be one
 
 
 @triton.jit
@@ -31,13 +33,62 @@ def _load(logits, shift, row, column, inside, row_stride, class_stride, dtype: t
     at = row.to(tl.int64) * row_stride + column.to(tl.int64) * class_stride
     scores = tl.load(logits + at, mask=inside, other=float("-inf")).to(dtype)
     if shift is not None:
-        scores += tl.load(shift + column, mask=inside, other=0).to(dtype)
+        scores += tl.load(shift + tl.broadcast_to(column, inside.shape), mask=inside, other=0).to(dtype)
     return scores
 
 
 @triton.jit
+def _entries(target, row, column, inside, row_stride, column_stride, dtype: tl.constexpr):
+    at = row.to(tl.int64) * row_stride + column.to(tl.int64) * column_stride
+    return tl.load(target + at, mask=inside, other=0).to(dtype)
+
+
+@triton.jit
+def _outside(values, largest):
+    return ~((values >= 0) & (values <= largest))
+
+
+@triton.jit
+def _as_worst(values):
+    """Return numbers above the -inf of a flag that nothing has raised, and one NaN, which an atomic maximum keeps."""
+    values = values.to(tl.float32)
+    return tl.where(values == values, tl.maximum(values, LOWEST), float("nan"))  # noqa: PLR0124
+
+
+@triton.jit
+def _target_kernel(
+    target, largest, ignored, worst, values, used, bad, rows, width, row_stride, column_stride,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    dtype: tl.constexpr = values.dtype.element_ty
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None]
+    kept = tl.zeros((ROWS, WIDTH), tl.int32)  # whether an entry is not ignored
+    wrong = tl.zeros((ROWS, WIDTH), tl.int32)
+    for start in range(0, width, WIDTH):
+        column = start + tl.arange(0, WIDTH)[None, :]
+        inside = (row < rows) & (column < width)
+        entries = _entries(target, row, column, inside, row_stride, column_stride, dtype)
+        tl.store(values + row.to(tl.int64) * width + column, entries, mask=inside)
+        kept |= (inside & (entries != ignored)).to(tl.int32)
+        wrong |= (inside & _outside(entries, largest)).to(tl.int32)
+    kept, wrong = tl.max(kept, 1)[:, None] > 0, tl.max(wrong, 1)[:, None] > 0
+    tl.store(used + row, kept & ~wrong, mask=row < rows)
+    tl.store(bad + row, kept & wrong, mask=row < rows)
+    tl.debug_barrier()  # what is written twice gets its last value
+    for start in range(0, width, WIDTH):  # the rows that do not count, which are few
+        column = start + tl.arange(0, WIDTH)[None, :]
+        inside = (row < rows) & (column < width)
+        tl.store(values + row.to(tl.int64) * width + column, 0, mask=inside & ~(kept & ~wrong))
+        if worst is not None:
+            inside &= kept & wrong
+            entries = _entries(target, row, column, inside, row_stride, column_stride, dtype)
+            every = tl.zeros(inside.shape, tl.int32)
+            tl.atomic_max(worst + every, _as_worst(entries), mask=inside & _outside(entries, largest))
+
+
+@triton.jit
 def _forward_kernel(
-    logits, target, shift, peak, target_gap, others, rows, classes, row_stride, class_stride,
+    logits, target, used, shift, peak, target_gap, others, rows, classes, row_stride, class_stride,
     ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = peak.dtype.element_ty
@@ -56,6 +107,9 @@ def _forward_kernel(
         total = total * tl.exp(top - origin) + tl.sum(terms, 1)
         top = higher
     gap = _load(logits, shift, row, label, row < rows, row_stride, class_stride, dtype) - top
+    if used is not None:  # what is left out is certainly right, whatever it holds
+        counts = tl.load(used + row, mask=row < rows, other=0)
+        gap, total = tl.where(counts, gap, float("inf")), tl.where(counts, total, 1)
     tl.store(peak + row, top, mask=row < rows)
     tl.store(target_gap + row, gap, mask=row < rows)
     tl.store(others + row, total, mask=row < rows)
@@ -87,6 +141,21 @@ def _tile(classes: int) -> dict[str, int]:
     return {"ROWS": max(1, TILE // width), "WIDTH": width, "num_warps": WARPS}
 
 
+def checked_target(
+    target: Tensor, largest: int, ignored: int, worst: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `plain.checked_target`."""
+    rows, width = target.shape if target.dim() == 2 else (len(target), 1)
+    tile, (row_stride, column_stride) = _tile(width), (*target.stride(), 1)[:2]
+    values = target.new_empty(target.shape, dtype=plain.target_dtype(target))
+    used, bad = (target.new_empty(rows, dtype=torch.bool) for _ in range(2))
+    with torch.cuda.device_of(target):
+        _target_kernel[triton.cdiv(rows, tile["ROWS"]),](
+            target, largest, ignored, worst, values, used, bad, rows, width, row_stride, column_stride, **tile
+        )
+    return values, used, bad
+
+
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -96,11 +165,10 @@ class _LogLikelihood(torch.autograd.Function):
         peak, target_gap, others = torch.empty((3, rows), dtype=dtype, device=logits.device)
         with torch.cuda.device_of(logits):
             _forward_kernel[triton.cdiv(rows, tile["ROWS"]),](
-                logits, target, shift, peak, target_gap, others, rows, classes, *logits.stride(), **tile
+                logits, target, used, shift, peak, target_gap, others, rows, classes, *logits.stride(), **tile
             )
         ctx.save_for_backward(logits, target, used, shift, peak, target_gap, others)
-        log_p = logsigmoid(target_gap - others.log())
-        return log_p if used is None else log_p.where(used, 0)
+        return logsigmoid(target_gap - others.log())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

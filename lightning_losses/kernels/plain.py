@@ -10,6 +10,8 @@ from torch.nn.functional import logsigmoid
 
 from lightning_losses.kernels.phi import Phi, apply
 
+LOWEST = torch.finfo(torch.float32).min  # -inf says that no value was bad
+
 
 class _LogSoftmax(torch.autograd.Function):
     generate_vmap_rule = True
@@ -60,6 +62,51 @@ def log_likelihood(logits: Tensor, target: Tensor, used: Tensor | None = None, s
     """Return `log p` of the target class of each row, and 0 for a row that is left out; see `target_loss`."""
     log_p = log_softmax(_scores(logits, used, shift)).gather(1, target.unsqueeze(1)).squeeze(1)
     return log_p if used is None else log_p.where(used, 0)
+
+
+def checked_target(
+    target: Tensor, largest: int, ignored: int, worst: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tell apart the rows of a target that count, those that are ignored and those that are out of range.
+
+    Args:
+        target: `(N,)`, or `(N, C)`: a row is ignored if all its entries are, otherwise out of range if one of them is.
+        largest: What is allowed are the numbers from 0 to this one.
+        ignored: The value that marks what is ignored.
+        worst: A float32 scalar on the same device that is raised to the largest value out of range, if there is one.
+
+    Returns:
+        The target, 0 in rows that do not count, in int64 for integers and float32 for half numbers; which rows count,
+        `(N,)`; which are out of range, `(N,)`.
+    """
+    target = target.to(target_dtype(target))
+    by_row = target.dim() == 2
+    skipped = target == ignored
+    skipped = skipped.all(dim=1, keepdim=True) if by_row else skipped
+    wrong = ~skipped & outside(target, largest)
+    if worst is not None:
+        keep_worst_(worst, target, wrong)
+    bad = wrong.any(dim=1, keepdim=True) if by_row else wrong
+    used = ~skipped & ~bad
+    values = target.where(used, 0)
+    return (values, used.squeeze(1), bad.squeeze(1)) if by_row else (values, used, bad)
+
+
+def target_dtype(target: Tensor) -> torch.dtype:
+    """Return the dtype in which a target is compared: int64 for integers, float32 for half numbers."""
+    return torch.promote_types(target.dtype, torch.float32) if target.is_floating_point() else torch.int64
+
+
+def outside(values: Tensor, largest: int) -> Tensor:
+    """Return which values are not in [0, largest]; NaN is not."""
+    return ~((values >= 0) & (values <= largest))
+
+
+@torch.no_grad()
+def keep_worst_(worst: Tensor, values: Tensor, bad: Tensor) -> None:
+    """Raise `worst` to the largest of the bad values, NaN above all, without waiting for the device."""
+    if values.numel():
+        torch.maximum(worst, values.float().clamp_min(LOWEST).where(bad, -torch.inf).amax(), out=worst)
 
 
 def target_loss(

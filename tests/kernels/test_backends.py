@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 
 import pytest
@@ -205,6 +206,63 @@ def test_backward_twice(backend: ModuleType) -> None:
     loss = backend.target_loss(Focal(2.0), z, target).sum()
     first = torch.autograd.grad(loss, z, retain_graph=True)
     assert torch.equal(*first, *torch.autograd.grad(loss, z))
+
+
+TARGETS = {
+    "indices": torch.tensor([0, 3, 4, -100, 5, -1, 2**40, 2]),
+    "small integers": torch.tensor([0, 3, 255, 4, 5], dtype=torch.uint8),
+    "labels": torch.tensor([True, False]),
+    "shares": torch.tensor([0.0, 0.5, 1.0, 4.5, -0.1, -100.0, torch.inf, -torch.inf]),
+    "minus infinity": torch.tensor([0.0, -torch.inf]),
+    "NaN": torch.tensor([torch.inf, -torch.nan, 0.5, torch.nan]),
+    "all good": torch.tensor([0.0, 1.0]),
+    "none": torch.empty(0),
+    "rows": torch.tensor([[0.2, 0.8], [-100, -100], [0.2, -100], [-1, 9], [torch.nan, 0], [4, 0]]),
+    "good rows": torch.tensor([[0.2, 0.8], [-100, -100]]),
+    "wide rows": torch.rand(5, 300).index_fill_(0, torch.tensor([1]), -100.0),
+    "one bad entry": torch.rand(3, 300).index_put_((torch.tensor([1]), torch.tensor([290])), torch.tensor(7.0)),
+    "columns first": torch.rand(70, 3).t(),
+    "every other": torch.arange(12)[::2],
+    "one number": torch.tensor(3.0).expand(5),
+}
+
+
+@pytest.mark.parametrize("backend", [ON_CUDA])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("dtype", [None, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", TARGETS)
+def test_checked_target(backend: ModuleType, name: str, dtype: torch.dtype | None, kept: bool) -> None:
+    target = TARGETS[name] if dtype is None else TARGETS[name].to(dtype)
+    ours, exact = (torch.tensor(-torch.inf) if kept else None for _ in range(2))
+    for largest in (1, 4):  # the largest of both is kept
+        result = backend.checked_target(target, largest, -100, ours)
+        torch.testing.assert_close(result, plain.checked_target(target, largest, -100, exact), rtol=0, atol=0)
+    torch.testing.assert_close(ours, exact, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("backend", [plain, ON_CUDA])
+def test_the_worst_value_is_kept(backend: ModuleType) -> None:
+    worst = torch.tensor(-torch.inf)
+    for target, expected in (([0, 4], -math.inf), ([-3, 0], -3.0), ([-5, 5], 5.0), ([-7, 0], 5.0), ([9, 1], 9.0)):
+        backend.checked_target(torch.tensor(target), 4, -100, worst)
+        assert worst == expected
+
+
+@pytest.mark.parametrize("backend", [plain, ON_CUDA])
+def test_rows_of_a_target(backend: ModuleType) -> None:
+    target = torch.tensor([[0.2, 0.8], [-100, -100], [0.2, -100], [0.0, 1.5]])
+    values, used, bad = backend.checked_target(target, 1, -100, None)
+    assert values.tolist() == [target[0].tolist(), [0, 0], [0, 0], [0, 0]]
+    assert used.tolist() == [True, False, False, False]
+    assert bad.tolist() == [False, False, True, True]
+
+
+def test_a_target_may_require_a_gradient(monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "blocked", None)
+    target = torch.tensor([0.5, -100.0], requires_grad=True)
+    values, _, _ = kernels.checked_target(target, 1, -100, None)
+    values.sum().backward()
+    assert target.grad.tolist() == [1, 0]
 
 
 @pytest.mark.skipif(on_cuda is None, reason="needs triton")
