@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import site
 import subprocess
@@ -120,3 +121,9 @@ def test_lowest_constraints_are_the_declared_floors():
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.partition(" ")[0].split("==") for line in lines if not line.startswith("#"))
     assert {name: Version(pins[name]) for name in floors} == floors
+
+
+def test_what_ci_asks_of_a_mirror_has_a_time_limit():
+    calls = re.findall(r"^.*apt-get (?:update|install).*$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert len(calls) == 2
+    assert all(re.search(r"timeout .* \d+ apt-get", call) for call in calls)
