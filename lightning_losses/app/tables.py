@@ -9,21 +9,27 @@ from typing import Any
 import rich
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from rich.measure import Measurement
+from rich.segment import Segments
 from rich.table import Table
 from torch import Tensor, nn
 
 from lightning_losses.app.data import Dataset, Part
 
 MB = 2**20
+WIDEST = 1000  # columns of a table; where the terminal has fewer, it breaks the lines
 
 
 @rank_zero_only
-def say(text: object = "") -> None:
-    """Print a line as it is, or a table; a progress bar stays below it."""
+def say(text: str | Table = "") -> None:
+    """Print a line as it is, or a table, of which no number is cut; a progress bar stays below it."""
+    console = rich.get_console()
     if isinstance(text, str):
-        rich.get_console().print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
-        rich.get_console().print(text)
+        wide = console.options.update(width=WIDEST)
+        needed = Measurement.get(console, wide, text).maximum
+        console.print(Segments(console.render(text, wide.update(width=needed))), soft_wrap=True, end="")
 
 
 def data_table(dataset: Dataset, of_loss: Mapping[str, Sequence[float]]) -> Table:
