@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from lightning_losses._instantiate import CODE, instantiate
 from lightning_losses._validation import choice, in_interval, nearest, positive
@@ -32,7 +34,8 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
             raise TypeError(f"model._target_={mapping['_target_']} must return an nn.Module, got {model!r}")
         return model
     arguments = dict(mapping)
-    return MODELS[choice("model.name", arguments.pop("name"), MODELS)](**arguments)
+    model = MODELS[choice("model.name", arguments.pop("name"), MODELS)](**arguments)
+    return convert_conv2d_weight_memory_format(model, torch.channels_last)  # faster on processors
 
 
 def mlp(

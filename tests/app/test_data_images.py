@@ -1,5 +1,6 @@
 """Images from idx files: read as they were written, and refused in one line where they are damaged."""
 
+import copy
 import gzip
 import hashlib
 import importlib
@@ -103,6 +104,20 @@ def test_the_small_cnn_is_that_of_the_paper():
     norms = 2 * (32 + 64 + 128)
     assert sum(p.numel() for p in net.parameters()) == convolutions + norms + 3136 * 128 + 128 + 128 * 10 + 10
     assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_networks_for_images_say_the_same_in_the_memory_format_that_is_faster():
+    torch.manual_seed(0)
+    net = build_model({"name": "cnn", "in_shape": [3, 28, 28], "out_features": 10}).double()
+    usual = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    assert net.conv_2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not net.conv_2.weight.is_contiguous()
+    x, target = torch.randn(16, 3, 28, 28, dtype=torch.float64), torch.arange(16) % 10
+    for model in (net, usual):
+        torch.nn.functional.cross_entropy(model(x), target).backward()
+    torch.testing.assert_close(net.eval()(x), usual.eval()(x))
+    for parameter, other in zip(net.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad)
 
 
 @pytest.mark.parametrize(
