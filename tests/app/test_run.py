@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import lightning_losses as ll
 from lightning_losses.app import callbacks, evaluate, run, training
+from lightning_losses.checkpoints import read_checkpoint
 
 QUICK = [
     "data.positives=100",
@@ -91,6 +92,16 @@ def test_checkpoints_are_plain_data_and_hold_the_returned_weights(tmp_path):
     weights = trained.module.net.state_dict(prefix="net.")
     torch.testing.assert_close({name: saved["state_dict"][name] for name in weights}, dict(weights))
     assert saved["hyper_parameters"]["loss"]["name"] == "focal"
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_checkpoint_at_the_end_of_an_epoch_holds_nothing_of_what_its_metrics_have_seen(tmp_path):
+    run(ll.compose(*QUICK, "trainer.max_epochs=2"), tmp_path)
+    for name in ("best", "last"):
+        (progress,) = read_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt")["lightning_losses"]["progress"]
+        counts = [count for collection in progress["metrics"] for count, _ in collection.values()]
+        assert counts
+        assert set(counts) == {0}
 
 
 @pytest.mark.usefixtures("no_plots")
