@@ -124,3 +124,16 @@ def test_nothing_reads_a_value_from_the_device(name, options, soft):
     y = torch.empty(3, 4, device="meta") if soft else torch.empty(3, dtype=torch.long, device="meta")
     loss(z, y, torch.empty(3, device="meta")).backward()
     assert z.grad.shape == z.shape
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, see tests/functional
+@pytest.mark.parametrize("name", ["ce", "focal", "sce", "gce", "poly1"])
+@pytest.mark.parametrize("kind", ["indices", "probabilities", "elements"])
+def test_compiled_code_is_one_graph_on_an_accelerator(name, kind):
+    torch._dynamo.reset()
+    loss = ll.get_loss(name, task="multilabel" if kind == "elements" else "multiclass").to("meta")
+    z = torch.empty(3, 4, device="meta", requires_grad=True)
+    y = torch.empty(3, dtype=torch.long, device="meta") if kind == "indices" else torch.empty(3, 4, device="meta")
+    torch.compile(loss, fullgraph=True, backend="eager")(z, y, torch.empty(3, device="meta")).backward()
+    assert z.grad.shape == z.shape
+    assert _target_checks._flags == {}
