@@ -2,7 +2,7 @@
 
 Forward and backward of every core loss through the public function, of the plain formula under `torch.compile`, and of
 Liger's cross entropy where it is installed. Before any timing the kernels are compared with float64, and the profiler
-looks for anything that waits for the GPU. Writes `results/gpu.json`; needs a GPU with Triton.
+looks for anything that waits for the GPU. Writes `results/gpu.json` after each shape; needs a GPU with Triton.
 
     python benchmarks/gpu.py
 """
@@ -37,13 +37,13 @@ WAITS = ("StreamSynchronize", "EventSynchronize", "Memcpy DtoH")  # the profiler
 
 
 def candidates() -> dict[str, Loss]:
-    compiled = torch.compile(lambda z, y: plain.target_loss(Focal(2.0), z, y).mean())
+    compiled = torch.compile(lambda z, y: plain.target_loss(Focal(2.0), z, y).mean(), dynamic=False)
     losses: dict[str, Loss] = {BASE: F.cross_entropy, **{name: ll.get_loss(name) for name in CORE}}
     losses["plain focal, compiled"] = compiled
     if importlib.util.find_spec("liger_kernel") is not None:
         from liger_kernel.transformers.functional import liger_cross_entropy  # noqa: PLC0415
 
-        losses["Liger"] = liger_cross_entropy
+        losses["Liger"] = liger_cross_entropy  # the last: it writes its gradient over the logits
     return losses
 
 
@@ -59,17 +59,18 @@ def step(loss: Loss, z: Tensor, y: Tensor) -> Tensor:
     return gradient
 
 
-def seconds(run: harness.Run) -> float:
-    """Return the median seconds of a run by the GPU's own clock."""
+def seconds(run: harness.Run, repeats: int = 10, rounds: int = 5) -> float:
+    """Return the median over rounds of the mean seconds of a run by the GPU's clock; runs queue as in training."""
     times = []
-    for _ in range(12):
+    for _ in range(rounds):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        run()
+        for _ in range(repeats):
+            run()
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end) / 1000)
-    return statistics.median(times[2:])
+        times.append(start.elapsed_time(end) / 1000 / repeats)
+    return statistics.median(times)
 
 
 def peak_bytes(run: harness.Run) -> int:
@@ -110,22 +111,31 @@ def check() -> None:
         print(f"{name}: {kernels} kernels a step, waits for the GPU: {waits or 'none'}")
 
 
+def figures(run: harness.Run, size: int, copy_rate: float) -> dict[str, float]:
+    """Return what is measured of a run on logits of `size` bytes, nothing if it fails: the others' still count."""
+    try:
+        run()  # compiles
+    except (RuntimeError, TypeError) as error:
+        print(f"not measured: {error}")
+        return {}
+    time = seconds(run)
+    return {
+        "seconds": time,
+        "bandwidth share": 3 * size / time / copy_rate,  # at least two reads and a write
+        "memory beyond the gradient, of the logits": peak_bytes(run) / size - 1,
+    }
+
+
 def one_shape(rows: int, classes: int, dtype: torch.dtype) -> dict[str, dict[str, float]]:
     z, y = batch(rows, classes, dtype)
     size = z.numel() * z.element_size()
+    z.clone()
     copy_rate = 2 * size / seconds(z.clone)
-    figures = {}
-    for name, loss in candidates().items():
-        step(loss, z, y)
-        time = seconds(lambda loss=loss: step(loss, z, y))
-        figures[name] = {
-            "seconds": time,
-            "bandwidth share": 3 * size / time / copy_rate,  # at least two reads and a write
-            "memory beyond the gradient, of the logits": peak_bytes(lambda loss=loss: step(loss, z, y)) / size - 1,
-        }
-    base = figures[BASE]["seconds"]
-    kind = str(dtype).removeprefix("torch.")
-    return {f"{rows} x {classes} {kind}, {name}": {"ratio": f["seconds"] / base, **f} for name, f in figures.items()}
+    measured = {
+        name: figures(lambda loss=loss: step(loss, z, y), size, copy_rate) for name, loss in candidates().items()
+    }
+    base, case = measured[BASE]["seconds"], f"{rows} x {classes} {str(dtype).removeprefix('torch.')}"
+    return {f"{case}, {name}": {"ratio": f["seconds"] / base, **f} for name, f in measured.items() if f}
 
 
 def main() -> None:
@@ -138,7 +148,7 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     for shape in SHAPES:
         results |= one_shape(*shape)
-    harness.write("gpu", __doc__.splitlines()[0], torch.get_num_threads(), results, torch.cuda.get_device_name())
+        harness.write("gpu", __doc__.splitlines()[0], torch.get_num_threads(), results, torch.cuda.get_device_name())
 
 
 if __name__ == "__main__":

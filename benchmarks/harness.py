@@ -85,6 +85,7 @@ def median_of_processes(script: str, *arguments: str, processes: int, threads: i
 
 def machine(threads: int, processes: int) -> dict[str, Any]:
     """Describe where the figures come from, and of how many processes they are the medians."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "processor": platform.processor() or platform.machine(),
@@ -94,6 +95,7 @@ def machine(threads: int, processes: int) -> dict[str, Any]:
         "processes": processes,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        **gpu,
     }
 
 

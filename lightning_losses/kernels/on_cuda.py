@@ -1,7 +1,7 @@
 """The operations for GPUs: Triton kernels that read the logits once, and once more to write the gradient.
 
-What depends on the loss stays out of them, so that a formula is written once: `phi` is applied in torch to the one
-number of each row. Where every class needs it, in `row_expectation` and `element_loss`, torch works by blocks of rows.
+What depends on the loss stays out of them, so that a formula is written once: `phi` is applied in torch to the numbers
+of each row. Where every class needs it, in `row_expectation` and `element_loss`, torch works by blocks of rows.
 One more kernel checks targets.
 
 Checked in Triton's interpreter against `plain`, and compiled for GPUs; not run on one.
@@ -15,10 +15,11 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from lightning_losses.kernels import by_rows, plain
-from lightning_losses.kernels.phi import Phi, apply
+from lightning_losses.kernels.elements import FAR
+from lightning_losses.kernels.phi import Phi
 
 row_expectation, element_loss = by_rows.row_expectation, by_rows.element_loss
 
@@ -88,8 +89,8 @@ def _target_kernel(
 
 @triton.jit
 def _forward_kernel(
-    logits, target, used, shift, peak, target_gap, others, rows, classes, row_stride, class_stride,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    logits, target, used, shift, against, peak, target_gap, others,
+    rows, classes, row_stride, class_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = peak.dtype.element_ty
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -107,9 +108,10 @@ def _forward_kernel(
         total = total * tl.exp(top - origin) + tl.sum(terms, 1)
         top = higher
     gap = _load(logits, shift, row, label, row < rows, row_stride, class_stride, dtype) - top
+    log_odds = tl.log(total) - gap
     if used is not None:  # what is left out is certainly right, whatever it holds
-        counts = tl.load(used + row, mask=row < rows, other=0)
-        gap, total = tl.where(counts, gap, float("inf")), tl.where(counts, total, 1)
+        log_odds = tl.where(tl.load(used + row, mask=row < rows, other=0), log_odds, float("-inf"))
+    tl.store(against + row, log_odds, mask=row < rows)
     tl.store(peak + row, top, mask=row < rows)
     tl.store(target_gap + row, gap, mask=row < rows)
     tl.store(others + row, total, mask=row < rows)
@@ -117,8 +119,8 @@ def _forward_kernel(
 
 @triton.jit
 def _backward_kernel(
-    grad, gradient, logits, target, used, shift, peak, target_gap, others, rows, classes, row_stride, class_stride,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    grad, descent, gradient, logits, target, used, shift, peak, target_gap, others,
+    rows, classes, row_stride, class_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = peak.dtype.element_ty
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None]
@@ -126,11 +128,11 @@ def _backward_kernel(
     inside = (row < rows) & (column < classes)
     scores = _load(logits, shift, row, column, inside, row_stride, class_stride, dtype)
     rest = tl.load(others + row, mask=row < rows, other=1)
-    factor = tl.load(grad + row, mask=row < rows, other=0)
+    factor = tl.load(grad + row, mask=row < rows, other=0) * tl.load(descent + row, mask=row < rows, other=0)
     factor /= tl.exp(tl.load(target_gap + row, mask=row < rows, other=0)) + rest
-    # a class c gets -factor * exp(z_c - peak), the target minus the sum of the others: nothing cancels
-    values = -factor * tl.exp(scores - tl.load(peak + row, mask=row < rows, other=0))
-    values = tl.where(column == tl.load(target + row, mask=row < rows, other=0), factor * rest, values)
+    # a class c gets factor * exp(z_c - peak), the target minus the sum of the others: nothing cancels
+    values = factor * tl.exp(scores - tl.load(peak + row, mask=row < rows, other=0))
+    values = tl.where(column == tl.load(target + row, mask=row < rows, other=0), -factor * rest, values)
     if used is not None:
         values = tl.where(tl.load(used + row, mask=row < rows, other=0), values, 0)  # also where the row holds NaN
     tl.store(gradient + row.to(tl.int64) * classes + column, values, mask=inside)
@@ -156,38 +158,43 @@ def checked_target(
     return values, used, bad
 
 
-class _LogLikelihood(torch.autograd.Function):
+class _TargetLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
+    ) -> Tensor:
         rows, classes = logits.shape
         tile, target = _tile(classes), target.contiguous()
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        peak, target_gap, others = torch.empty((3, rows), dtype=dtype, device=logits.device)
+        against, *numbers = torch.empty((4, rows), dtype=dtype, device=logits.device)
         with torch.cuda.device_of(logits):
             _forward_kernel[triton.cdiv(rows, tile["ROWS"]),](
-                logits, target, used, shift, peak, target_gap, others, rows, classes, *logits.stride(), **tile
+                logits, target, used, shift, against, *numbers, rows, classes, *logits.stride(), **tile
             )
-        ctx.save_for_backward(logits, target, used, shift, peak, target_gap, others)
-        return logsigmoid(target_gap - others.log())
+        value, descent = phi.value_and_descent(softplus(against, threshold=FAR), against.sigmoid())
+        ctx.phi = phi
+        ctx.save_for_backward(logits, target, used, shift, descent, *numbers)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        logits, target, used, shift, *numbers = ctx.saved_tensors
+        logits, target, used, shift, descent, *numbers = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            log_p = plain.log_likelihood(logits, target, used, shift)
-            return *torch.autograd.grad(log_p, logits, grad, create_graph=True), None, None, None
+            loss = plain.target_loss(ctx.phi, logits, target, used, shift)
+            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
         rows, classes = logits.shape
         tile, gradient = _tile(classes), torch.empty_like(logits, memory_format=torch.contiguous_format)
-        arguments = (grad.contiguous(), gradient, logits, target, used, shift, *numbers)
+        arguments = (grad.contiguous(), descent, gradient, logits, target, used, shift, *numbers)
         with torch.cuda.device_of(logits):
             _backward_kernel[triton.cdiv(rows, tile["ROWS"]), triton.cdiv(classes, tile["WIDTH"])](
                 *arguments, rows, classes, *logits.stride(), **tile
             )
-        return gradient, None, None, None
+        return None, gradient, None, None, None
 
 
 def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """See `plain.target_loss`."""
-    return apply(phi, _LogLikelihood.apply(logits, target, used, shift))
+    result: Tensor = _TargetLoss.apply(phi, logits, target, used, shift)
+    return result

@@ -28,7 +28,7 @@ def build(kernel, types, **constants):
 
 sizes = dict.fromkeys(["rows", "classes", "width", "row_stride", "class_stride", "column_stride"], "i32")
 for dtype, computed in (("bf16", "fp32"), ("fp32", "fp32"), ("fp64", "fp64")):
-    numbers = dict.fromkeys(["shift", "peak", "target_gap", "others", "grad"], f"*{computed}")
+    numbers = dict.fromkeys(["shift", "against", "peak", "target_gap", "others", "grad", "descent"], f"*{computed}")
     types = sizes | numbers | {"logits": f"*{dtype}", "gradient": f"*{dtype}", "target": "*i64", "used": "*i1"}
     for kernel in (on_cuda._forward_kernel, on_cuda._backward_kernel):
         build(kernel, types, ROWS=4, WIDTH=1024)
