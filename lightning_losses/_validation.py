@@ -29,7 +29,7 @@ def choice(argument: str, value: _T, known: Iterable[_T]) -> _T:
 
 
 def _number(argument: str, value: object, allowed: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (float, Real)):  # float alone is found at once
         raise TypeError(f"{argument} must be {allowed}, got {value!r}")
     return float(value)
 

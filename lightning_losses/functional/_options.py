@@ -101,5 +101,7 @@ DEFAULT_SETTINGS = Settings()  # validated once: on small batches that costs as 
 
 def settings_from(owner: str, options: Mapping[str, Any]) -> Settings:
     """Validate the options that are not tensors; `owner` is named if one of them is unknown."""
+    if not options:
+        return DEFAULT_SETTINGS
     unknown_arguments(owner, options, SETTING_NAMES)
-    return Settings(**options) if options else DEFAULT_SETTINGS
+    return Settings(**options)

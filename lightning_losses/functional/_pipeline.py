@@ -55,7 +55,8 @@ def compute(
     """
     given: dict[str, Any] = dict(options)
     check_support("the loss", formula, given)
-    sample_weight, weight, pos_weight = (given.pop(name, None) for name in ("sample_weight", "weight", "pos_weight"))
+    sample_weight = given.pop("sample_weight", None)
+    weight, pos_weight = given.pop("weight", None), given.pop("pos_weight", None)
     settings = settings_from("the loss", given)
     factors = class_factors(settings.task, weight, pos_weight, alpha)
     if shift is not None or constant is not None:
@@ -93,11 +94,11 @@ def row_loss(
     check_tensor("target", target)
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}")
-    dtype = compute_dtype(input)
     if factors is not NO_FACTORS:
+        dtype = compute_dtype(input)
         factors = ClassFactors(*(None if f is None else f.to(input.device, dtype) for f in factors))
     if isinstance(formula, Extra):
-        rows = formula.rows(settings, factors, input.to(dtype), target)
+        rows = formula.rows(settings, factors, input.to(compute_dtype(input)), target)
     elif settings.task != "multiclass":
         rows = _elementwise(formula, settings, factors, input, target)
     elif target.shape == input.shape:

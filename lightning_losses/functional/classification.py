@@ -195,10 +195,11 @@ class SymmetricCrossEntropy(Phi):
         return torch.logaddexp(constant, log_p + math.log(self.reverse_factor)) if self.reverse_factor else constant
 
     def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        # a number that is no tensor costs as much as a small batch's work, but not as `alpha` or in `full_like`
-        descent = torch.full_like(miss, self.alpha).add_(torch.neg(surprise).exp_(), alpha=self.reverse_factor)
+        reverse_factor = self.reverse_factor
+        # a number that is no tensor costs as much as a small batch's work, but not in `rsub`
+        descent = torch.rsub(torch.neg(surprise).exp_(), self.alpha, alpha=-reverse_factor)
         forward = surprise if self.alpha == 1 else surprise.mul_(self.alpha)
-        return forward.add_(miss, alpha=self.reverse_factor), descent
+        return forward.add_(miss, alpha=reverse_factor), descent
 
 
 def symmetric_cross_entropy_loss(
@@ -429,7 +430,7 @@ class Poly1(Phi):
         return slope.clamp_min(torch.finfo(log_p.dtype).tiny).log()
 
     def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
-        descent = torch.full_like(miss, 1 + self.epsilon).sub_(miss, alpha=self.epsilon)
+        descent = torch.rsub(miss, 1 + self.epsilon, alpha=self.epsilon)
         if self.epsilon < 0:
             return self.value(-surprise), descent
         return surprise.add_(miss, alpha=self.epsilon), descent

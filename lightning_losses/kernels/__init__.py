@@ -58,8 +58,11 @@ def checked_target(
 
 def _backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:
     """The fast versions have a gradient for the logits alone, those for compilers one that has none itself."""
-    if torch._C._are_functorch_transforms_active() or any(c is not None and c.requires_grad for c in constants):
+    if torch._C._are_functorch_transforms_active():
         return plain
+    for constant in constants:
+        if constant is not None and constant.requires_grad:
+            return plain
     on_cpu = logits.device.type == "cpu"
     if torch.compiler.is_compiling():
         return compiled if on_cpu else plain

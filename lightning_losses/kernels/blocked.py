@@ -21,6 +21,7 @@ element_loss, checked_target = elements.element_loss, plain.checked_target
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
+WIDE = (torch.float32, torch.float64)  # what is computed with as it is
 FAR_ODDS = math.exp(elements.FAR)
 _ONE = torch.ones((), device="cpu")  # a number that is no tensor costs as much as the work on a small batch
 
@@ -57,12 +58,11 @@ class _Blocks:
 
 
 def _scores(logits: Tensor, shift: Tensor | None, out: Tensor | None = None) -> Tensor:
-    dtype = torch.promote_types(logits.dtype, torch.float32)
     if shift is not None:
         return torch.add(logits, shift, out=out)
-    if logits.dtype == dtype:
+    if logits.dtype in WIDE:
         return logits
-    return logits.to(dtype) if out is None else out.copy_(logits)
+    return logits.float() if out is None else out.copy_(logits)
 
 
 def _zero_unused_(gradient: Tensor, used: Tensor | None) -> Tensor:
@@ -96,7 +96,9 @@ class _OneBlock(torch.autograd.Function):
         logits, target, used, shift, known = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, _differentiable_gradient(ctx.phi, logits, target, used, shift, grad), None, None, None
-        gradient = (known * grad.unsqueeze(1)).to(logits.dtype)
+        gradient = known * grad.unsqueeze(1)
+        if logits.dtype not in WIDE:
+            gradient = gradient.to(logits.dtype)
         return None, _zero_unused_(gradient, used), None, None, None
 
 
@@ -108,7 +110,7 @@ class _ManyBlocks(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         needed = ctx.needs_input_grad[1]
-        may_be_kept = needed and logits.numel() <= KEPT and logits.dtype in (torch.float32, torch.float64)
+        may_be_kept = needed and logits.numel() <= KEPT and logits.dtype in WIDE
         kept = torch.empty_like(logits, memory_format=torch.contiguous_format) if may_be_kept else None
         reference, surprise, others = target_numbers(logits, target, shift, kept)
         if not needed:
@@ -253,9 +255,10 @@ def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """See `plain.target_loss`."""
-    if not len(logits):
+    size = logits.numel()
+    if not size:
         return plain.target_loss(phi, logits, target, used, shift)
-    way = _OneBlock if logits.numel() <= BLOCK else _ManyBlocks
+    way = _OneBlock if size <= BLOCK else _ManyBlocks
     result: Tensor = way.apply(phi, logits, target, used, shift)
     return result
 
