@@ -31,9 +31,9 @@ def as_matrix(values: Tensor) -> tuple[Tensor, torch.Size]:
         raise ValueError("input must have a class dimension in the multiclass task, got a 0-dimensional tensor")
     if not shape[:2][-1]:
         raise ValueError(f"input must have at least one class in the multiclass task, got shape {tuple(shape)}")
-    if len(shape) == 2:
+    if values.dim() == 2:
         return values, shape[:1]
-    last = values.movedim(min(len(shape) - 1, 1), -1)
+    last = values.movedim(min(values.dim() - 1, 1), -1)
     return last.unsqueeze(0).flatten(end_dim=-2), last.shape[:-1]
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses.kernels import elements, plain
+from lightning_losses.kernels.exponential import FAR, exp_
 from lightning_losses.kernels.phi import Phi
 
 element_loss, checked_target = elements.element_loss, plain.checked_target
@@ -22,7 +23,7 @@ element_loss, checked_target = elements.element_loss, plain.checked_target
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
 WIDE = (torch.float32, torch.float64)  # what is computed with as it is
-FAR_ODDS = math.exp(elements.FAR)
+FAR_ODDS = math.exp(FAR)
 _ONE = torch.ones((), device="cpu")  # a number that is no tensor costs as much as the work on a small batch
 
 
@@ -83,7 +84,7 @@ class _OneBlock(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         column = target.unsqueeze(1)
-        odds, _, surprise, others = _compare(lambda: _scores(logits, shift), column)
+        odds, _, surprise, others = _compare(lambda: _scores(logits, shift), logits.dtype, column)
         if not ctx.needs_input_grad[1]:
             return _value(phi, surprise, used)
         value, at_target, factor = _value_and_slope(phi, surprise, others, used)
@@ -141,7 +142,7 @@ def target_numbers(
     blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
     for rows in blocks:
         out = blocks.scratch(rows) if kept is None else kept[rows]
-        parts.append(_compare(partial(blocks.scores, rows, out), column[rows], out)[1:])
+        parts.append(_compare(partial(blocks.scores, rows, out), logits.dtype, column[rows], out)[1:])
     reference, surprise, others = _join(parts)
     return reference, surprise, others
 
@@ -155,7 +156,7 @@ def target_gradient(
     for rows in blocks:
         block = gradient[rows]
         odds = block if block.dtype == blocks.dtype else blocks.scratch(rows)
-        torch.sub(blocks.scores(rows, odds), reference[rows], out=odds).exp_()
+        exp_(torch.sub(blocks.scores(rows, odds), reference[rows], out=odds), logits.dtype)
         odds.scatter_(1, column[rows], at_target[rows]).mul_(factor[rows])
         if odds is not block:
             block.copy_(odds)
@@ -163,7 +164,7 @@ def target_gradient(
 
 
 def _compare(
-    scores: Callable[[], Tensor], index: Tensor, out: Tensor | None = None
+    scores: Callable[[], Tensor], given: torch.dtype, index: Tensor, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return `exp(z_c - r)`, 0 for the target, in `out`, then for each row `r`, `-log p` and the sum of the former.
 
@@ -173,13 +174,13 @@ def _compare(
     """
     z = scores()
     at_target = z.gather(1, index)
-    odds = torch.sub(z, at_target, out=out).exp_().scatter_(1, index, 0.0)
+    odds = exp_(torch.sub(z, at_target, out=out), given).scatter_(1, index, 0.0)
     others = odds.sum(dim=1, keepdim=True)
     if others.max().item() < FAR_ODDS:
         return odds, at_target, others.log1p(), others
     z = scores()  # once more: `out` may have held them
-    reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - elements.FAR)
-    odds = torch.sub(z, reference, out=out).exp_().scatter_(1, index, 0.0)
+    reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - FAR)
+    odds = exp_(torch.sub(z, reference, out=out), given).scatter_(1, index, 0.0)
     others = odds.sum(dim=1, keepdim=True)
     return odds, reference, others.log1p() + (reference - at_target), others
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from lightning_losses.kernels import plain
+from lightning_losses.kernels.exponential import softplus
 from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**17  # elements that are worked on at a time
-FAR = 40.0  # e^-40 is lost beside 1 even in float64
 
 
 class _ElementLoss(torch.autograd.Function):
@@ -31,8 +30,9 @@ class _ElementLoss(torch.autograd.Function):
             given = [values.reshape(-1) for values in given]
         elif logits.dim() == 1:  # one sample whose labels have factors of their own
             given = [values.unsqueeze(0) for values in given]
+        factors = None if _are_one(positive, negative) else (positive.to(dtype), negative.to(dtype))
         for scores, part, *rest in _blocks(given):
-            _write(phi, positive, negative, scores.to(dtype), part.to(dtype), *rest)
+            _write(phi, factors, scores.to(dtype), part.to(dtype), *rest)
         ctx.phi = phi
         ctx.save_for_backward(logits, share, positive, negative, used, slope)
         return loss
@@ -53,10 +53,13 @@ def _blocks(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
         yield [values[start : start + size] for values in tensors]
 
 
+def _are_one(*factors: Tensor) -> bool:
+    return all(not factor.dim() and factor.item() == 1 for factor in factors)
+
+
 def _write(
     phi: Phi,
-    positive: Tensor,
-    negative: Tensor,
+    factors: tuple[Tensor, Tensor] | None,
     scores: Tensor,
     share: Tensor,
     loss: Tensor,
@@ -65,15 +68,22 @@ def _write(
 ) -> None:
     """Write the loss of each element and its derivative by the score."""
     if torch.frac(share, out=slope).sum().item() == 0:  # all are labels
-        against = torch.addcmul(scores, scores, share, value=-2)  # minus the score of label 1
-        factor = negative - share * (positive + negative)  # minus that of label 1
-        _write_side(phi, _used_alone(against, used), factor, loss, slope)
+        sign = torch.rsub(share, 1, alpha=2)  # -1 of label 1
+        _write_phi(phi, _used_alone(scores * sign, used), loss, slope)
+        slope.mul_(sign)
+        if factors is not None:
+            factor = torch.lerp(factors[1], factors[0], share)
+            loss.mul_(factor)
+            slope.mul_(factor)
     else:
-        other_loss, other_slope = torch.empty_like(loss), torch.empty_like(slope)
-        _write_side(phi, _used_alone(-scores, used), -positive * share, loss, slope)
-        _write_side(phi, _used_alone(scores, used), negative * (1 - share), other_loss, other_slope)
-        loss += other_loss
-        slope += other_slope
+        of_zero, slope_of_zero = torch.empty_like(loss), torch.empty_like(slope)
+        _write_phi(phi, _used_alone(-scores, used), loss, slope)
+        _write_phi(phi, _used_alone(scores, used), of_zero, slope_of_zero)
+        factor, factor_of_zero = share, 1 - share
+        if factors is not None:
+            factor, factor_of_zero = factors[0] * factor, factors[1] * factor_of_zero
+        loss.mul_(factor).addcmul_(factor_of_zero, of_zero)
+        slope.mul_(-factor).addcmul_(factor_of_zero, slope_of_zero)
 
 
 def _used_alone(against: Tensor, used: Tensor | None) -> Tensor:
@@ -81,12 +91,13 @@ def _used_alone(against: Tensor, used: Tensor | None) -> Tensor:
     return against if used is None else against.where(used, -torch.inf)
 
 
-def _write_side(phi: Phi, against: Tensor, factor: Tensor, loss: Tensor, slope: Tensor) -> None:
-    """Write `|factor| * phi(log p)` and `factor * dphi/dagainst`, for `p = sigmoid(-against)`."""
-    miss, surprise = against.sigmoid(), softplus(against, threshold=FAR)
-    value, descent = phi.value_and_descent(surprise, miss)
-    torch.abs(factor, out=loss).mul_(value)
-    torch.mul(descent.mul_(miss), factor, out=slope)
+def _write_phi(phi: Phi, against: Tensor, loss: Tensor, slope: Tensor) -> None:
+    """Write `phi(log p)` and its derivative by `against`, for `p = sigmoid(-against)`."""
+    miss = torch.sigmoid(against, out=slope)
+    value, descent = phi.value_and_descent(softplus(against, out=loss), miss)
+    torch.mul(descent, miss, out=slope)
+    if value is not loss:
+        loss.copy_(value)
 
 
 def element_loss(
