@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from lightning_losses.kernels import by_rows, plain
-from lightning_losses.kernels.elements import FAR
+from lightning_losses.kernels.exponential import FAR
 from lightning_losses.kernels.phi import Phi
 
 row_expectation, element_loss = by_rows.row_expectation, by_rows.element_loss
