@@ -114,5 +114,22 @@ def test_a_folder_that_cannot_be_reported_is_one_line(kind, command, tmp_path):
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("divides", "values", "said"),
+    [
+        (True, [0.5, 0.6, 0.7], "corrected for the rows that they share (Nadeau and Bengio, 2003), by 0.67 rows"),
+        (False, [0.5, 0.6, 0.7], "± and p are Student"),
+        (True, [0.5], None),
+    ],
+    ids=["the same rows divided anew", "the same rows judge", "one run"],
+)
+def test_the_page_says_how_chance_was_judged(divides, values, said, command, tmp_path):
+    write_sweep(tmp_path / "sweep", {"ce": values, "focal": values[::-1]}, divides=divides)
+    assert command("mode=report", "path=sweep").status == 0
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    notes = page[page.index("<main>") : page.index("How to read the numbers")]
+    assert said in notes if said else "Student" not in notes and "Nadeau" not in notes
+
+
 def test_a_report_needs_a_path(command):
     assert "path is not given: add path=FOLDER" in command("mode=report").err
