@@ -16,7 +16,7 @@ from lightning_losses.app.data import DRAWN, Task
 
 LOSS, REFERENCE = "loss", "reference"
 ALPHA = 0.05
-OWN_TERMS = ("loss", "objective", "loss_step")  # each loss has its own units
+OWN_TERMS = ("loss", "objective", "loss_step", "auxiliary", "ignored_batches")  # each loss has its own units
 FIRST_METRIC: dict[Task, str] = {
     "binary": "average_precision",
     "multiclass": "accuracy",
@@ -255,7 +255,7 @@ def _by_metric(of_repeat: Mapping[str, Mapping[str, float | None]], part: str) -
     for repeat, metrics in of_repeat.items():
         for name, value in metrics.items():
             of_part, _, metric = name.partition("/")
-            if of_part == part and metric not in OWN_TERMS and value is not None:
+            if of_part == part and metric.split("/")[0] not in OWN_TERMS and value is not None:
                 values.setdefault(metric, {})[repeat] = value
     return values
 

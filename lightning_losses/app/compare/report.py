@@ -135,7 +135,7 @@ def _section(comparison: Comparison, prefix: str) -> Section:
             f"{prefix}learning_curves",
             partial(plot_curves, comparison),
             f"Learning curves: {metric} of the validation and the training part over the epochs, a line for each loss",
-            f"{metric} over the epochs that at least half of the runs reach, mean over the runs that reach them.",
+            f"Mean {metric} over the epochs that at least half of the runs reach, over the runs that reach them.",
         )
     )
     return Section(

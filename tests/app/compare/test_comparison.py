@@ -63,6 +63,14 @@ def test_runs_that_share_no_division_have_students_variance(tmp_path, divides, d
     assert comparison.entries[1].statistics["average_precision"].p == pytest.approx(stats.ttest_rel(FOCAL, CE).pvalue)
 
 
+def test_the_terms_of_a_loss_are_no_metrics(tmp_path):
+    for i, loss in enumerate(("ce", "nce_rce")):
+        metrics = {"loss": 0.3, "objective": 0.4, "loss/nce": 0.1, "auxiliary/own": 0.1, "ignored_batches": 1.0}
+        write_job(tmp_path / str(i), [f"loss={loss}"], {"average_precision": 0.5, **metrics})
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert comparison.metrics == ["average_precision"]
+
+
 def test_another_baseline(sweep):
     (comparison,) = compare(sweep, [], baseline="sce")
     assert comparison.entries[0].statistics["average_precision"].difference.mean == pytest.approx(

@@ -70,6 +70,12 @@ def show(browser, page):
     return show
 
 
+@pytest.mark.parametrize("width", [375, 970, 1280])
+def test_no_word_of_usual_length_is_broken(show, width):
+    broken = "return [...document.querySelectorAll('.whole')].filter((e) => e.getClientRects().length > 1)"
+    assert show(width).execute_script(broken) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 800, 1280])
 def test_nothing_is_wider_than_the_window(show, width, scheme):
