@@ -16,11 +16,18 @@ class Report(Callback):
     """Reports a sweep of trainings when it has ended."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report; exit status 1 if a job or a reference model has failed, or there is nothing to report."""
+        """Write the report; exit status 1 if a job or a reference model has failed, or there is nothing to report.
+
+        Ctrl-C leaves the reference models out.
+        """
         if config.mode != "train":
             return
+        folder = Path(config.hydra.sweep.dir)
         try:
-            failed = report_sweep(Path(config.hydra.sweep.dir), config, fit=True)
+            failed = report_sweep(folder, config, fit=True)
+        except KeyboardInterrupt:
+            report_sweep(folder, config, fit=False)
+            raise
         except Exception as error:  # Hydra would make a warning of it
             sys.exit(f"lightning-losses: {one_line(error)}")
         if failed:

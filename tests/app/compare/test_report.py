@@ -75,6 +75,17 @@ def test_ctrl_c_reports_what_is_there(command, tmp_path, monkeypatch):
     assert [job["status"] for job in jobs] == ["finished", "interrupted"]
 
 
+def test_ctrl_c_while_reference_models_are_fitted_reports_the_jobs(command, tmp_path, monkeypatch):
+    def press_ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_losses.app.compare.references._fit", press_ctrl_c)
+    outcome = command("--multirun", *QUICK, "loss=bce,focal")
+    page = tmp_path / "sweep" / "report.html"
+    assert (outcome.status, outcome.out.splitlines()[-1]) == (130, str(page))
+    assert page.is_file()
+
+
 def test_a_sweep_of_which_nothing_has_finished_is_one_line(command):
     outcome = command("--multirun", *QUICK, "loss=mse,huber")
     assert outcome.status == 1
