@@ -1,7 +1,7 @@
 # Every target runs in a virtual environment, made when it is missing and renewed when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHMARKS := blocks compiled growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup
+BENCHMARKS := blocks compiled growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup switches
 BACKENDS := plain cut by_rows on_cuda
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 

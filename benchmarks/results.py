@@ -23,6 +23,7 @@ ORDER = (
     "compiled",
     "growth",
     "blocks",
+    "switches",
     "regularizers",
     "mixin_overhead",
     "startup",

@@ -1,0 +1,76 @@
+"""Do the numbers at which the kernels take another way lie where they should?
+
+Forward and backward with each number as it is, smaller and larger, on a batch just below and one just above it; the
+time is that beside the number as it is. (`compiled.py` has that of compiled code.) Writes `results/switches.json`.
+
+    python benchmarks/switches.py
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import harness
+import torch
+from torch import Tensor
+
+import lightning_losses as ll
+from lightning_losses.kernels import blocked, exponential, linear
+
+FACTORS = {"/ 16": 1 / 16, "/ 4": 1 / 4, "as it is": 1, "x 4": 4, "x 16": 16}
+BASE = "as it is"
+
+
+class Case(NamedTuple):
+    """The constant, and shape of the batch; of a linear layer also the width of what goes into it."""
+
+    module: ModuleType
+    constant: str
+    rows: int
+    classes: int
+    width: int | None = None
+
+
+CASES = {
+    "softplus, 4,096 decisions": Case(exponential, "LEAST", 4096, 1),
+    "softplus, 16,384 decisions": Case(exponential, "LEAST", 16384, 1),
+    "gradient kept, 1024 x 1000": Case(blocked, "KEPT", 1024, 1000),
+    "gradient kept, 4096 x 1000": Case(blocked, "KEPT", 4096, 1000),
+    "rows of a linear layer, width 64": Case(linear, "LEAST_ROWS", 2048, 8000, 64),
+}
+
+
+def step_of(case: Case) -> harness.Run:
+    """Return forward and backward of a focal loss."""
+    torch.manual_seed(0)
+    x = torch.randn(case.rows, case.width or case.classes, requires_grad=True)
+    if case.classes == 1:
+        loss, y = ll.FocalLoss(task="binary"), (torch.rand_like(x) < 0.3).to(x)
+    else:
+        loss, y = ll.FocalLoss(), torch.randint(case.classes, (case.rows,))
+    if case.width:
+        loss = ll.LinearLoss(loss, case.width, case.classes)
+
+    def step(x: Tensor = x, y: Tensor = y) -> None:
+        loss(x, y).backward()
+        x.grad = None
+        loss.zero_grad()
+
+    return step
+
+
+def one_process(name: str, rounds: int) -> dict[str, float]:
+    case = CASES[name]
+    step, number = step_of(case), getattr(case.module, case.constant)
+
+    def with_number(factor: float) -> None:
+        setattr(case.module, case.constant, int(number * factor))
+        step()
+
+    runs = {label: lambda factor=factor: with_number(factor) for label, factor in FACTORS.items()}
+    return {"number": number, **harness.ratios(runs, BASE, rounds)}
+
+
+if __name__ == "__main__":
+    harness.measure_cases(__file__, __doc__, list(CASES), one_process, corner="what, and the batch", processes=3)
