@@ -32,6 +32,9 @@ class CrossEntropy(Phi):
     def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return surprise, torch.ones_like(surprise)
 
+    def formula(self) -> tuple[str, float, float]:
+        return "mixed", 1.0, 0.0
+
 
 def cross_entropy_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
     r"""Cross entropy, the negative log-likelihood of the true class.
@@ -123,6 +126,9 @@ class Focal(Phi):
         torch.add(miss, descent, alpha=self.gamma, out=descent).mul_(steep)
         return surprise.mul_(steep).mul_(miss), descent
 
+    def formula(self) -> tuple[str, float, float]:
+        return "focal", self.gamma, 0.0
+
 
 def focal_loss(
     input: Tensor,
@@ -201,6 +207,9 @@ class SymmetricCrossEntropy(Phi):
         forward = surprise if self.alpha == 1 else surprise.mul_(self.alpha)
         return forward.add_(miss, alpha=reverse_factor), descent
 
+    def formula(self) -> tuple[str, float, float]:
+        return "mixed", self.alpha, self.reverse_factor
+
 
 def symmetric_cross_entropy_loss(
     input: Tensor,
@@ -266,6 +275,9 @@ class ReverseCrossEntropy(Phi):
         factor = -math.log(self.label_floor)
         return factor * miss, surprise.neg_().exp_().mul_(factor)
 
+    def formula(self) -> tuple[str, float, float]:
+        return "reverse", -math.log(self.label_floor), 0.0
+
 
 def reverse_cross_entropy_loss(
     input: Tensor, target: Tensor, label_floor: float = 1e-4, **options: Unpack[FunctionOptions]
@@ -322,6 +334,9 @@ class GeneralizedCrossEntropy(Phi):
         exponent = surprise.mul_(-self.q)
         return exponent.expm1().div_(-self.q), exponent.exp_()
 
+    def formula(self) -> tuple[str, float, float]:
+        return "generalized", self.q, 0.0
+
 
 def generalized_cross_entropy_loss(
     input: Tensor, target: Tensor, q: float = 0.7, **options: Unpack[FunctionOptions]
@@ -369,6 +384,9 @@ class ProbMAE(Phi):
 
     def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
         return 2 * miss, surprise.neg_().exp_().mul_(2)
+
+    def formula(self) -> tuple[str, float, float]:
+        return "reverse", 2.0, 0.0
 
 
 def prob_mae_loss(input: Tensor, target: Tensor, **options: Unpack[FunctionOptions]) -> Tensor:
@@ -435,6 +453,9 @@ class Poly1(Phi):
             return self.value(-surprise), descent
         return surprise.add_(miss, alpha=self.epsilon), descent
 
+    def formula(self) -> tuple[str, float, float]:
+        return ("mixed", 1.0, self.epsilon) if self.epsilon >= 0 else ("poly1_below", self.epsilon, 0.0)
+
 
 def poly1_loss(input: Tensor, target: Tensor, epsilon: float = 1.0, **options: Unpack[FunctionOptions]) -> Tensor:
     r"""Poly-1: cross entropy with the first coefficient of its polynomial expansion changed.
@@ -491,6 +512,9 @@ class TaylorCrossEntropy(Phi):
         for _ in range(self.order - 1):
             total = total * miss + 1
         return log_p + total.log()
+
+    def formula(self) -> tuple[str, float, float]:
+        return "taylor", float(self.order), 0.0
 
 
 def taylor_cross_entropy_loss(

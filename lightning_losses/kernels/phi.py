@@ -37,6 +37,10 @@ class Phi(Protocol):
         log_p = -surprise
         return self.value(log_p), descent(self, log_p)
 
+    def formula(self) -> tuple[str, float, float]:
+        """Return the name of a function of `on_cuda.phi` and its parameters; only a loss that has one defines it."""
+        raise TypeError(f"{type(self).__name__} has no function for GPUs")
+
 
 def descent(phi: Phi, log_p: Tensor) -> Tensor:
     """Return `-phi'(l)`."""

@@ -156,7 +156,7 @@ def element_loss(
         phi: The loss as a function of the log-likelihood.
         logits: Any shape.
         share: Labels or probabilities of class 1, same shape.
-        positive: Factor of class 1, broadcast against the logits.
+        positive: Factor of class 1, broadcast against the logits, the same for every sample.
         negative: Factor of class 0, likewise.
         used: Same shape as the logits, False where an element is left out: its result is 0 and its gradient is 0,
             whatever it holds. None if all count.

@@ -30,7 +30,7 @@ ON_CUDA = pytest.param(
 PHIS = [CrossEntropy(), Focal(2.0), GeneralizedCrossEntropy(0.7)]
 # with 100 elements a block, most of these are cut, some unevenly
 SHAPES = [(1, 1), (7, 5), (4, 300), (600, 3), (520, 64), (9, 65), (0, 4)]
-ROWS_ON_CUDA = 40  # of that many at most, for the interpreter is slow
+ELEMENTS_ON_CUDA = 200  # that many in some tiles, for the interpreter is slow
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
@@ -42,7 +42,13 @@ def _block_size(request, monkeypatch):
         monkeypatch.setattr(exponential, "LEAST", 0)
         monkeypatch.setattr(by_rows, "BLOCK", request.param)
         if on_cuda is not None:
-            monkeypatch.setattr(on_cuda, "TILE", 64)
+            monkeypatch.setattr(on_cuda.tiles, "TILE", 64)
+
+
+def fitting(backend: ModuleType, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape with as many of the rows as the backend is fast enough for."""
+    rows = max(2, ELEMENTS_ON_CUDA // math.prod(shape[1:])) if backend is on_cuda else shape[0]
+    return min(shape[0], rows), *shape[1:]
 
 
 def logits_of(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -73,8 +79,7 @@ def pair(z: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_target_loss(backend: ModuleType, phi: kernels.Phi, shape: tuple[int, int], dtype: torch.dtype) -> None:
-    if backend is on_cuda:
-        shape = min(shape[0], ROWS_ON_CUDA), shape[1]
+    shape = fitting(backend, shape)
     z, reference = pair(logits_of(shape, dtype))
     target = torch.randint(shape[1], shape[:1])
     target[1::3] = 0
@@ -87,7 +92,7 @@ def test_target_loss(backend: ModuleType, phi: kernels.Phi, shape: tuple[int, in
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("by_row", [True, False], ids=["by row", "by class"])
 @pytest.mark.parametrize("phi", PHIS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -95,9 +100,11 @@ def test_target_loss(backend: ModuleType, phi: kernels.Phi, shape: tuple[int, in
 def test_row_expectation(
     backend: ModuleType, by_row: bool, phi: kernels.Phi, shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    z, reference = pair(logits_of(shape, dtype))
+    rows = slice(fitting(backend, shape)[0])
+    z, reference = pair(logits_of(shape, dtype)[rows])
     coefficient = torch.rand(shape if by_row else shape[1:], dtype=torch.float64)
     coefficient[..., 0] = 0
+    coefficient = coefficient[rows] if by_row else coefficient
     compute = torch.promote_types(dtype, torch.float32)
     fast = backend.row_expectation(phi, z, coefficient.to(compute))
     exact = plain.row_expectation(phi, reference, coefficient.to(compute).double())
@@ -112,7 +119,7 @@ def test_row_expectation(
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("phi", PHIS, ids=str)
 @pytest.mark.parametrize("labels", ["hard", "soft", "integer"])
 @pytest.mark.parametrize("shape", [(1,), (513,), (5, 3), (2, 3, 40), (0, 3)], ids=str)
@@ -120,6 +127,7 @@ def test_row_expectation(
 def test_element_loss(
     backend: ModuleType, phi: kernels.Phi, labels: str, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
+    shape = fitting(backend, shape)
     z, reference = pair((3 * torch.randn(shape, dtype=torch.float64)).to(dtype))
     share = torch.rand(shape).round(decimals=2 if labels == "soft" else 0)
     share = share.long() if labels == "integer" else share
@@ -134,6 +142,7 @@ def test_element_loss(
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_rows_left_out_may_hold_anything(backend: ModuleType, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    shape = fitting(backend, shape)
     z, phi = logits_of(shape, dtype), Focal(2.0)
     used = torch.arange(shape[0]) % 3 != 1
     z[~used] = torch.tensor([torch.nan, torch.inf, -torch.inf]).repeat(shape[1])[: shape[1]].to(dtype)
@@ -159,6 +168,7 @@ def test_rows_left_out_may_hold_anything(backend: ModuleType, shape: tuple[int, 
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 def test_shift_is_added(backend: ModuleType, shape: tuple[int, int]) -> None:
+    shape = fitting(backend, shape)
     z, shift, phi = logits_of(shape, torch.float64), torch.randn(shape[1], dtype=torch.float64), Focal(2.0)
     target, coefficient = torch.randint(shape[1], shape[:1]), torch.rand(shape, dtype=torch.float64)
     for name, argument in (("target_loss", target), ("row_expectation", coefficient)):
@@ -173,6 +183,7 @@ def test_shift_is_added(backend: ModuleType, shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (600, 3), (9, 65)], ids=str)
 def test_strides(backend: ModuleType, shape: tuple[int, int]) -> None:
+    shape = fitting(backend, shape)
     z, target, phi = logits_of(shape, torch.float32), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
     expected = backend.target_loss(phi, z, target)
     for strided in (z.t().contiguous().t(), torch.stack([z, -z], dim=2)[..., 0], z[:1].expand(shape)):
@@ -184,8 +195,34 @@ def test_strides(backend: ModuleType, shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("operation", ["row_expectation", "element_loss"])
+def test_strides_of_every_argument(backend: ModuleType, operation: str) -> None:
+    z, share, factor = logits_of((9, 65), torch.float64), torch.rand(9, 65).double(), torch.rand(65).double()
+    used = torch.rand(9, 65) < 0.5
+    results = []
+    for strided in (lambda x: x, lambda x: x.t().contiguous().t(), lambda x: torch.stack([x, x], dim=2)[..., 0]):
+        leaf = strided(z).detach().requires_grad_()
+        rest = () if operation == "row_expectation" else (factor, factor, strided(used))
+        loss = getattr(backend, operation)(Focal(2.0), leaf, strided(share), *rest)
+        results.append((loss, *torch.autograd.grad(loss.sum(), leaf)))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("sizes", [(3, 1, 1), (1, 3, 1, 5), (4, 5), (5,)], ids=str)
+def test_factors_are_broadcast(backend: ModuleType, sizes: tuple[int, ...]) -> None:
+    z, reference = pair(logits_of((2, 3, 4, 5), torch.float64))
+    share, positive = torch.rand(z.shape).double(), torch.rand(sizes, dtype=torch.float64)
+    arguments = share, positive, torch.ones((), dtype=torch.float64)
+    fast, exact = (m.element_loss(Focal(2.0), x, *arguments) for m, x in ((backend, z), (plain, reference)))
+    compare(fast, exact, z, reference, TOLERANCE[z.dtype], atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("shape", [(7, 5), (520, 3)], ids=str)
 def test_second_derivative(backend: ModuleType, shape: tuple[int, int]) -> None:
+    shape = fitting(backend, shape)
     z, target, phi = logits_of(shape, torch.float64), torch.zeros(shape[0], dtype=torch.long), Focal(2.0)
     share, one = torch.rand(shape, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     for name, arguments in (
@@ -203,7 +240,8 @@ def test_second_derivative(backend: ModuleType, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 def test_backward_twice(backend: ModuleType) -> None:
-    z, target = logits_of((600, 3), torch.float32).requires_grad_(), torch.zeros(600, dtype=torch.long)
+    rows = fitting(backend, (600, 3))[0]
+    z, target = logits_of((rows, 3), torch.float32).requires_grad_(), torch.zeros(rows, dtype=torch.long)
     loss = backend.target_loss(Focal(2.0), z, target).sum()
     first = torch.autograd.grad(loss, z, retain_graph=True)
     assert torch.equal(*first, *torch.autograd.grad(loss, z))
@@ -266,6 +304,29 @@ def test_a_target_may_require_a_gradient(monkeypatch) -> None:
     assert target.grad.tolist() == [1, 0]
 
 
+class Own(Focal):
+    """A user's loss, which no kernel knows."""
+
+    def value(self, log_p: Tensor) -> Tensor:
+        return 3 * super().value(log_p)
+
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        value, descent = super().value_and_descent(surprise, miss)
+        return 3 * value, 3 * descent
+
+
+@pytest.mark.parametrize("backend", [ON_CUDA])
+@pytest.mark.parametrize("operation", ["row_expectation", "element_loss"])
+def test_a_loss_of_the_users_own_is_computed_in_torch(backend: ModuleType, operation: str, monkeypatch) -> None:
+    z = logits_of((5, 3), torch.float64)
+    arguments = arguments_of(operation, z)
+    torch.testing.assert_close(
+        getattr(backend, operation)(Own(2.0), z, *arguments), getattr(plain, operation)(Own(2.0), z, *arguments)
+    )
+    monkeypatch.setattr(by_rows, operation, None)
+    getattr(backend, operation)(Focal(2.0), z, *arguments)  # goes through a kernel
+
+
 @pytest.mark.skipif(on_cuda is None, reason="needs triton")
 def test_gpus_get_the_kernels() -> None:
     assert kernels._of_accelerators("cuda") is on_cuda
@@ -300,6 +361,27 @@ def test_easy_rows_keep_their_digits(backend: ModuleType) -> None:
     miss = torch.tensor(-30.0, dtype=torch.float64).exp().item()
     torch.testing.assert_close(loss.item(), 3 * miss, rtol=1e-6, atol=0)
     torch.testing.assert_close(z.grad, torch.tensor([[-3 * miss, miss, miss, miss]]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("backend", [plain, *BACKENDS, ON_CUDA])
+@pytest.mark.parametrize("others", [0.0, 0.1])
+def test_easy_rows_keep_their_digits_with_shares(backend: ModuleType, others: float) -> None:
+    # the target alone has a share, or a factor that is no power of 2 is the same for all classes
+    z, reference = pair(torch.tensor([[1030.0, 1000.0, 1000.0, 1000.0], [0.0, -40.0, -30.0, -50.0]]))
+    share = torch.tensor([[1.3, others, others, others]]).expand(2, 4)
+    loss = backend.row_expectation(CrossEntropy(), z, share)
+    exact = plain.row_expectation(CrossEntropy(), reference, share.double())
+    slopes = torch.autograd.grad(loss.sum(), z)[0], torch.autograd.grad(exact.sum(), reference)[0]
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(slopes[0].double(), slopes[1], rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("backend", [plain, *BACKENDS, ON_CUDA])
+def test_easy_elements_keep_their_digits(backend: ModuleType) -> None:
+    z, reference = pair(torch.tensor([30.0, -30.0, 80.0, -80.0, 1e4]))
+    share, one = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0]), torch.ones(())
+    loss, exact = (m.element_loss(CrossEntropy(), x, share, one, one) for m, x in ((backend, z), (plain, reference)))
+    compare(loss, exact, z, reference, 1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -347,12 +429,14 @@ def test_classes_of_minus_infinity(backend: ModuleType) -> None:
 
 @pytest.mark.parametrize("backend", [blocked, by_rows, ON_CUDA])
 def test_saved_memory_is_linear_in_the_rows(backend: ModuleType) -> None:
-    rows = ROWS_ON_CUDA if backend is on_cuda else 600  # several blocks
-    z, target = torch.randn(rows, 1000, requires_grad=True), torch.randint(1000, (rows,))
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
-        backend.target_loss(Focal(2.0), z, target)
-    assert sum(kept) <= z.numel() + 10 * len(z)
+    rows, classes = fitting(backend, (600, 1000))  # several blocks
+    z, target, coefficient = torch.randn(rows, classes), torch.randint(classes, (rows,)), torch.rand(classes)
+    z.requires_grad_()
+    for operation, argument in (("target_loss", target), ("row_expectation", coefficient)):
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
+            getattr(backend, operation)(Focal(2.0), z, argument)
+        assert sum(kept) <= z.numel() + 10 * len(z) + classes
 
 
 OPERATIONS = ("target_loss", "row_expectation", "element_loss")
@@ -399,7 +483,7 @@ def test_the_default_device_does_not_matter(backend: ModuleType, operation: str)
     assert z.grad.device.type == "cpu"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 def test_one_sample_whose_labels_have_factors(backend: ModuleType) -> None:
     z, reference = pair(3 * torch.randn(513, dtype=torch.float64))
     arguments = torch.rand(513).round().double(), *torch.rand(2, 513, dtype=torch.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lightning_losses.functional import classification
 from lightning_losses.functional.classification import (
     CrossEntropy,
     Focal,
@@ -44,3 +45,12 @@ def test_in_single_precision(phi: Phi) -> None:
     value, descent = phi.value_and_descent(-log_p, -log_p.expm1())
     torch.testing.assert_close(value.double(), phi.value(log_p.double()), rtol=2e-6, atol=1e-36)
     torch.testing.assert_close(descent.double(), phi.log_slope(log_p.double()).exp(), rtol=2e-6, atol=1e-36)
+
+
+CORE = [
+    cls for cls in vars(classification).values() if isinstance(cls, type) and issubclass(cls, Phi) and cls is not Phi
+]
+
+
+def test_every_core_loss_is_tested() -> None:
+    assert {type(phi) for phi in PHIS} == CORE
