@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from unittest import mock
 
 import pytest
@@ -34,8 +35,8 @@ class Launches(TorchDispatchMode):
             self.names.append(name)
         return operation(*args, **(kwargs or {}))
 
-    def watch(self, name: str, monkeypatch) -> None:
-        kernel = getattr(on_cuda, name)
+    def watch(self, module: ModuleType, name: str, monkeypatch) -> None:
+        kernel = getattr(module, name)
 
         def launcher(grid):
             def launch(*args, **kwargs):
@@ -45,7 +46,7 @@ class Launches(TorchDispatchMode):
 
             return launch
 
-        monkeypatch.setattr(on_cuda, name, mock.MagicMock(__getitem__=lambda _, grid: launcher(grid)))
+        monkeypatch.setattr(module, name, mock.MagicMock(__getitem__=lambda _, grid: launcher(grid)))
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def launches(monkeypatch):
     monkeypatch.setattr(_target_checks, "_flags", {})
     monkeypatch.setattr(kernels, "blocked", on_cuda)
     noted = Launches()
-    for name in ("_target_kernel", "_forward_kernel", "_backward_kernel"):
-        noted.watch(name, monkeypatch)
+    for module in (on_cuda.targets, on_cuda.rows, on_cuda.elements):
+        for name in [name for name in vars(module) if name.endswith("_kernel")]:
+            noted.watch(module, name, monkeypatch)
     return noted
 
 
@@ -89,4 +91,30 @@ def test_a_step(launches, name: str, most: int) -> None:
         loss(z, INDICES).backward()
     assert launches.names[:2] == ["_target_kernel", "_forward_kernel"]
     assert launches.names[-1] == "_backward_kernel"
+    assert len(launches.names) <= most
+
+
+STEPS = {  # loss, options, target, kernels in their order, launches at most
+    "label smoothing": (
+        "focal",
+        {"label_smoothing": 0.1},
+        INDICES,
+        ["_target", "_forward", "_expectation", "_expectation_backward", "_backward"],
+        30,
+    ),
+    "shares": ("sce", {}, SHARES, ["_target", "_expectation", "_expectation_backward"], 15),
+    "elements": ("bce", {}, SHARES, ["_target", "_element", "_element_backward"], 19),
+    "labels": ("focal", {"task": "multilabel"}, SHARES.round(), ["_target", "_element", "_element_backward"], 20),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_in_which_every_class_counts(launches, name: str) -> None:
+    name, options, target, expected, most = STEPS[name]
+    loss, z = ll.get_loss(name, **options), Z.clone().requires_grad_()
+    loss(z, target)
+    launches.names.clear()
+    with launches:
+        loss(z, target).backward()
+    assert [name for name in launches.names if name.endswith("_kernel")] == [f"{name}_kernel" for name in expected]
     assert len(launches.names) <= most

@@ -13,31 +13,47 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COMPILE = """
+import contextlib, unittest.mock, torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, compile
+from triton.backends.nvidia.driver import CudaDriver
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+from lightning_losses.functional import classification as losses
 from lightning_losses.kernels import on_cuda
 
-def build(kernel, types, **constants):
-    names = kernel.arg_names
-    source = ASTSource(
-        fn=kernel,
-        signature={name: "constexpr" if name in constants else types[name] for name in names},
-        constexprs={(names.index(name),): value for name, value in constants.items()},
-    )
-    assert compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": on_cuda.WARPS}).asm["cubin"]
+class NoDevice(CudaDriver):  # the way to a launch, without one
+    def __init__(self): pass
+    def get_current_device(self): return 0
+    def get_current_stream(self, device): return 0
+    def get_current_target(self): return GPUTarget("cuda", 80, 32)
 
-sizes = dict.fromkeys(["rows", "classes", "width", "row_stride", "class_stride", "column_stride"], "i32")
-for dtype, computed in (("bf16", "fp32"), ("fp32", "fp32"), ("fp64", "fp64")):
-    numbers = dict.fromkeys(["shift", "against", "peak", "target_gap", "others", "grad", "descent"], f"*{computed}")
-    types = sizes | numbers | {"logits": f"*{dtype}", "gradient": f"*{dtype}", "target": "*i64", "used": "*i1"}
-    for kernel in (on_cuda._forward_kernel, on_cuda._backward_kernel):
-        build(kernel, types, ROWS=4, WIDTH=1024)
-        build(kernel, types, ROWS=1, WIDTH=4096, used=None, shift=None)
-for dtype, computed in (("i64", "i64"), ("u8", "i64"), ("i1", "i64"), ("bf16", "fp32"), ("fp32", "fp32")):
-    types = sizes | {"target": f"*{dtype}", "values": f"*{computed}", "used": "*i1", "bad": "*i1", "worst": "*fp32"}
-    types |= {"largest": "i32", "ignored": "i32"}
-    build(on_cuda._target_kernel, types, ROWS=4096, WIDTH=1)
-    build(on_cuda._target_kernel, types, ROWS=4, WIDTH=1024, largest=1, worst=None)
+def build(kernel, *args, grid, warmup, **kwargs):
+    built.append(launch(kernel, *args, grid=grid, warmup=True, **kwargs))
+    assert built[-1].asm["cubin"]
+
+built, launch = [], JITFunction.run
+driver.set_active(NoDevice())
+unittest.mock.patch.object(JITFunction, "run", build).start()
+unittest.mock.patch("torch.cuda.device_of", lambda _: contextlib.nullcontext()).start()
+
+one, mask = torch.ones(()), torch.ones(4, dtype=torch.bool)
+for dtype in (torch.bfloat16, torch.float32, torch.float64):
+    for classes, used in ((1000, mask), (5000, None)):
+        z = torch.randn(4, classes, dtype=dtype, requires_grad=True)
+        shift = None if used is None else torch.ones(classes, dtype=torch.promote_types(dtype, torch.float32))
+        on_cuda.target_loss(losses.CrossEntropy(), z, torch.ones(4, dtype=torch.long), used, shift).sum().backward()
+    on_cuda.row_expectation(losses.CrossEntropy(), z, z.detach(), used, shift).sum().backward()
+    on_cuda.element_loss(losses.CrossEntropy(), z, z > 0, one, z[0].detach(), z > 1).sum().backward()
+z, phis = torch.randn(4, 1000), [losses.Focal(2.0), losses.ProbMAE()]
+phis += [losses.GeneralizedCrossEntropy(0.7), losses.Poly1(-0.5), losses.TaylorCrossEntropy(2)]
+for phi in phis:
+    on_cuda.element_loss(phi, z, z, one, one)
+for gamma in (0.5, 2.0, 3.5):  # a schedule compiles nothing anew
+    on_cuda.row_expectation(losses.Focal(gamma), z, one.expand(1000), mask)
+assert built[-1] is built[-2] is built[-3]
+for dtype in (torch.int64, torch.bool, torch.bfloat16):
+    on_cuda.checked_target(torch.ones(4096, dtype=dtype), 1000, -100, torch.zeros(()))
+    on_cuda.checked_target(torch.ones(4, 1000, dtype=dtype), 1, -100)
 """
 WAITS = """
 import gpu, torch, lightning_losses as ll
