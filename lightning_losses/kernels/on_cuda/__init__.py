@@ -2,8 +2,8 @@
 
 With class indices `phi` is applied in torch to one number of each row. Where every class needs it, in `row_expectation`
 and `element_loss`, the core losses have a function in Triton's language, and with any other torch works by blocks of
-rows; the forward pass of `row_expectation` reads a row that is wider than a tile twice, the second time from the cache if
-it is still there. One more kernel checks targets.
+rows. The forward pass of `row_expectation` reads a row twice: one that fits a tile, and with luck any, is cached then.
+One more kernel checks targets.
 
 Checked in Triton's interpreter against `plain`, and compiled for GPUs; not run on one.
 """
