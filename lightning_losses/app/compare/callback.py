@@ -52,7 +52,7 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     """
     from lightning_losses.app.compare.references import fit_references, read_references
     from lightning_losses.app.compare.report import write_report
-    from lightning_losses.app.compare.sweep import FAILED, FINISHED, read_sweep
+    from lightning_losses.app.compare.sweep import FAILED, FINISHED, NOT_STARTED, read_sweep
     from lightning_losses.app.tables import say
 
     jobs = read_sweep(folder)
@@ -60,8 +60,10 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
         fit_references(folder, jobs, cfg)
     page = write_report(folder, cfg.compare)
     for job in jobs:
-        if job.status != FINISHED:
+        if job.status not in (FINISHED, NOT_STARTED):
             say(f"job {job.name} {job.status}{': ' * bool(job.error)}{job.error}")
+    if not_started := sum(job.status == NOT_STARTED for job in jobs):
+        say(f"{not_started} of {len(jobs)} jobs were not started")
     failed = [record for record in read_references(folder) if record["status"] == FAILED]
     for record in failed:
         say(f"reference model {record['name']} failed: {record['error']}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 from lightning_losses._validation import choice
 from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.recall import recall_by_class
-from lightning_losses.app.compare.statistics import Mean, differences, holm, paired_p
+from lightning_losses.app.compare.statistics import Mean, differences, holm, minus, paired_p
 from lightning_losses.app.compare.sweep import FINISHED, LEARNING, REPEATS, Job, command
 from lightning_losses.app.data import DRAWN, Task
 
@@ -105,11 +105,20 @@ class Comparison:
         """The entries that are no reference models."""
         return [entry for entry in self.entries if entry.kind == LOSS]
 
-    def best(self, entries: Sequence[Entry], metric: str) -> Entry | None:
-        """Return the entry with the best mean."""
-        known = [entry for entry in entries if metric in entry.statistics]
-        sign = 1 if better(metric) == "max" else -1
-        return max(known, key=lambda entry: sign * entry.statistics[metric].mean.mean, default=None)
+    def repeats(self, metric: str) -> set[str]:
+        """Return the repetitions that any entry has."""
+        return {repeat for entry in self.entries for repeat in entry.values.get(metric, {})}
+
+    def complete(self, entries: Sequence[Entry], metric: str) -> list[Entry]:
+        """Return the entries that have all repetitions: the means of others are of other rows or seeds."""
+        repeats = self.repeats(metric)
+        return [entry for entry in entries if repeats and entry.values.get(metric, {}).keys() == repeats]
+
+    def best(self, entries: Sequence[Entry], metric: str) -> list[Entry]:
+        """Return those with the best mean of the entries that have all repetitions, several if they are equal."""
+        means = {entry.name: entry.statistics[metric].mean.mean for entry in self.complete(entries, metric)}
+        best = (max if better(metric) == "max" else min)(means.values(), default=nan)
+        return [entry for entry in entries if entry.name in means and minus(means[entry.name], best) == 0]
 
 
 def compare(
@@ -313,20 +322,49 @@ def shown_metric(metric: str) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Return in a few sentences what the metric that counts says."""
-    metric, base, losses = comparison.metric, comparison.baseline, comparison.losses
-    best = comparison.best(losses, metric)
-    if best is None or len(losses) == 1:
+    if len(comparison.losses) == 1:
         return ""
-    of_best = best.statistics[metric]
-    margin = "" if best.name == base else f" ({of_best.difference.mean:+.4f} to {base})"
-    said = [f"Best mean {shown_metric(metric)}: {best.name}, {of_best.mean.mean:.4f}{margin}."]
-    if of_best.mean.n < 2:
-        said.append("One run of each says nothing about chance: repeat it, as in seed=0,1,2,3,4.")
-    elif telling := [e.name for e in losses if metric in e.statistics and e.statistics[metric].p < ALPHA]:
-        said.append(f"Different from {base} beyond chance (p < {ALPHA}): {', '.join(telling)}.")
-    else:
-        said.append(f"No difference to {base} is beyond chance (p < {ALPHA}).")
-    reference = comparison.best([entry for entry in comparison.entries if entry.kind == REFERENCE], metric)
-    if reference is not None:
-        said.append(f"Best reference model: {reference.name}, {reference.statistics[metric].mean.mean:.4f}.")
+    said = [*_winner(comparison), *_beyond_chance(comparison)]
+    references = [entry for entry in comparison.entries if entry.kind == REFERENCE]
+    if best := comparison.best(references, comparison.metric):
+        said.append(f"Best reference model: {_named(best, comparison.metric)}.")
     return " ".join(said)
+
+
+def _winner(comparison: Comparison) -> Iterator[str]:
+    """Say which loss is best, of those that have all runs, and which ones have not."""
+    metric, base, losses = comparison.metric, comparison.baseline, comparison.losses
+    complete = comparison.complete(losses, metric)
+    runs = {entry.name: len(entry.values.get(metric, {})) for entry in losses if entry not in complete}
+    if len(complete) > 1:
+        best = comparison.best(losses, metric)
+        difference = best[0].statistics[metric].difference.mean
+        margin = (
+            "" if base in [entry.name for entry in best] or isnan(difference) else f" ({difference:+.4f} to {base})"
+        )
+        yield f"Best mean {shown_metric(metric)}: {_named(best, metric)}{margin}."
+        if runs:
+            fewer = ", ".join(f"{name} ({count} of {len(comparison.repeats(metric))})" for name, count in runs.items())
+            yield f"Left out, with fewer runs: {fewer}."
+    else:
+        counts = ", ".join(f"{entry.name} {len(entry.values.get(metric, {}))}" for entry in losses)
+        yield f"The losses have not finished the same runs ({counts}): none is called the best."
+
+
+def _named(best: Sequence[Entry], metric: str) -> str:
+    """Return the names of entries with the same mean, and the mean."""
+    return f"{', '.join(entry.name for entry in best)}, {best[0].statistics[metric].mean.mean:.4f}"
+
+
+def _beyond_chance(comparison: Comparison) -> Iterator[str]:
+    """Say which differences to the baseline are more than chance, or why nothing can be said."""
+    metric, base = comparison.metric, comparison.baseline
+    statistics = {entry.name: entry.statistics[metric] for entry in comparison.losses if metric in entry.statistics}
+    if all(of_loss.mean.n < 2 for of_loss in statistics.values()):
+        yield "One run of each says nothing about chance: repeat it, as in seed=0,1,2,3,4."
+    elif telling := [name for name, of_loss in statistics.items() if of_loss.p < ALPHA]:
+        yield f"Different from {base} beyond chance (p < {ALPHA}): {', '.join(telling)}."
+    elif any(of_loss.difference.n > 1 for of_loss in statistics.values()):
+        yield f"No difference to {base} is beyond chance (p < {ALPHA})."
+    else:
+        yield f"No loss shares two runs with {base}, which a test of chance needs."

@@ -176,13 +176,14 @@ def _reliability(comparison: Comparison, prefix: str) -> list[Image]:
     for i, entry in enumerate(comparison.losses):
         found = calibration(entry.jobs, comparison.part)
         if found is not None:
+            over = f"rows of its {len(entry.jobs)} runs together" if len(entry.jobs) > 1 else "rows of its one run"
             errors = ", ".join(f"{name} {error:.3f}" for name, error in found.errors.items())
             images.append(
                 _image(
                     f"{prefix}reliability_{i}",
                     partial(plot_reliability, entry, found),
-                    f"Reliability of {entry.name}; calibration error: {errors}",
-                    f"Calibration error of {entry.name}: {errors}.",
+                    f"Reliability of {entry.name}; calibration error, {over}: {errors}",
+                    f"Calibration error of {entry.name}, {over}: {errors}.",
                 )
             )
     return images

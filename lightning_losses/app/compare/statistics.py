@@ -107,14 +107,15 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def differences(values: Mapping[str, float], baseline: Mapping[str, float]) -> list[float]:
-    """Return value minus baseline for each repetition that both have.
+    """Return value minus baseline for each repetition that both have."""
+    return [minus(value, baseline[repeat]) for repeat, value in values.items() if repeat in baseline]
 
-    Rounded to the digits that are sure: shares that differ by one and the same number of rows must not seem to differ
-    by a hair, of which a test would make the highest significance.
+
+def minus(value: float, other: float) -> float:
+    """Return the difference, rounded to the digits that are sure.
+
+    Shares that differ by one and the same number of rows must not seem to differ by a hair, of which a test would make
+    the highest significance.
     """
-    return [_minus(value, baseline[repeat]) for repeat, value in values.items() if repeat in baseline]
-
-
-def _minus(value: float, other: float) -> float:
     largest = max(abs(value), abs(other))
     return round(value - other, DIGITS - 1 - floor(log10(largest))) if largest else 0.0

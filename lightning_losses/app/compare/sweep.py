@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from lightning_losses.app.outputs import OUTPUTS, Outputs, read_outputs
@@ -20,10 +23,12 @@ from lightning_losses.app.outputs import OUTPUTS, Outputs, read_outputs
 RESULT = "result.json"
 TRIALS = "trials"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
+PLAN = "multirun.yaml"  # what Hydra writes before the first job starts
 REPEATS = ("seed", "data.seed", "data.fold")
 LEARNING = ("batch_size", "eval_batch_size", "sampler")  # of the block `data`, but no other rows
 NEEDED = {"config", "metrics", "peak_memory_mb", "rows", "seconds", "seed", "targets", "task"}  # of a finished job
 FINISHED, INTERRUPTED, FAILED, UNFINISHED = "finished", "interrupted", "failed", "unfinished"
+NOT_STARTED = "not started"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Job:
 
     @property
     def status(self) -> str:
-        """`finished`, `interrupted`, `failed`, or `unfinished` where there is no result."""
+        """`finished`, `interrupted`, `failed`, `not started`, or `unfinished` where there is no result."""
         return str(self.result.get("status", UNFINISHED))
 
     @property
@@ -99,7 +104,7 @@ def read_sweep(folder: Path) -> list[Job]:
         folder: Of a sweep, or of a run.
 
     Returns:
-        The jobs, also those that have not finished.
+        The jobs, also those that have not finished; then those that the sweep was to have and that have not started.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -113,7 +118,35 @@ def read_sweep(folder: Path) -> list[Job]:
         raise ValueError(f"path: {str(folder)!r} holds no job of a sweep, which would have a file {OVERRIDES}")
     if not any(job.result for job in jobs):
         raise ValueError(f"path: {str(folder)!r} holds {len(jobs)} jobs, but no {RESULT} of this command")
-    return jobs
+    return [*jobs, *_not_started(folder, jobs)]
+
+
+def _not_started(folder: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that are planned and have no folder; none where the plan is not of these jobs, or is unknown."""
+    started = [job.overrides for job in jobs]
+    planned = _read_plan(folder / PLAN)
+    if any(overrides not in planned for overrides in started):
+        return []
+    missing = ((str(i), overrides) for i, overrides in enumerate(planned) if overrides not in started)
+    return [Job(name, folder / name, overrides, {"status": NOT_STARTED}) for name, overrides in missing]
+
+
+def _read_plan(path: Path) -> list[dict[str, str]]:
+    """Return the overrides of each job, all combinations of what was swept; empty if the file is missing or damaged."""
+    try:
+        hydra: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        swept = [f"{key}={value}" for key, value in (hydra["hydra"]["sweeper"].get("params") or {}).items()]
+        given = OverridesParser.create().parse_overrides([*swept, *hydra["hydra"]["overrides"]["task"]])
+        values = {override.get_key_element(): _values(override) for override in given}
+    except Exception:  # YAML, Hydra's grammar and what is no mapping each have errors of their own
+        return []
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
 
 
 def command(overrides: Mapping[str, str], *, sweep: bool = False) -> str:

@@ -63,10 +63,10 @@ def metric_table(comparison: Comparison) -> Table:
     rows = [
         [
             Cell(entry.name, entry.name, _kind(entry, comparison)),
-            _value(entry, first, best[first] is entry),
+            _value(entry, first, entry in best[first]),
             _difference(entry, first),
             _p(entry, first),
-            *(_value(entry, metric, best[metric] is entry) for metric in others),
+            *(_value(entry, metric, entry in best[metric]) for metric in others),
             _amount(entry.seconds, ".1f"),
             _amount(entry.memory, ".0f"),
             Cell(str(_runs(entry)), _runs(entry)),
@@ -94,7 +94,7 @@ def recall_table(comparison: Comparison) -> Table | None:
 
 
 def unfinished_table(jobs: Sequence[Job], references: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Return the jobs that failed, were interrupted or have no result, and the reference models that failed."""
+    """Return the jobs that have not finished, or not started, and the reference models that failed."""
     rows = [
         [Cell(job.name, job.name), _text(job.status), _text(job.error), _text(job.command)]
         for job in jobs

@@ -8,7 +8,7 @@ from scipy import stats
 
 from lightning_losses.app.compare.comparison import compare, verdict
 from lightning_losses.app.compare.sweep import read_sweep
-from lightning_losses.app.compare.tables import recall_table
+from lightning_losses.app.compare.tables import metric_table, recall_table
 from tests.app.compare.making import write_job, write_overrides, write_sweep
 
 CE = [0.60, 0.70, 0.65, 0.62]
@@ -89,6 +89,43 @@ def test_a_missing_seed_leaves_the_others_paired(tmp_path):
     difference = comparison.entries[1].statistics["average_precision"].difference
     assert (difference.n, comparison.entries[0].statistics["average_precision"].mean.n) == (3, 3)
     assert difference.mean == pytest.approx(np.mean(np.delete(np.subtract(FOCAL, CE), 1)))
+
+
+UNEQUAL = {
+    "one of each": (
+        {"ce": [0.5], "focal": [0.6]},
+        "Best mean average precision: focal, 0.6000 (+0.1000 to ce). "
+        "One run of each says nothing about chance: repeat it, as in seed=0,1,2,3,4.",
+    ),
+    "interrupted in the second": (
+        {"ce": [0.6857, 0.47, 0.507], "balanced": [0.5569]},
+        "The losses have not finished the same runs (ce 3, balanced 1): none is called the best. "
+        "No loss shares two runs with ce, which a test of chance needs.",
+    ),
+    "interrupted in the third": (
+        {"ce": CE, "focal": FOCAL, "sce": [0.99]},
+        "Best mean average precision: focal, 0.7000 (+0.0575 to ce). Left out, with fewer runs: sce (1 of 4). "
+        "Different from ce beyond chance (p < 0.05): focal.",
+    ),
+    "as good": (
+        {"ce": [0.5, 0.4], "focal": [0.4, 0.5], "sce": [0.3, 0.3]},
+        "Best mean average precision: ce, focal, 0.4500. No difference to ce is beyond chance (p < 0.05).",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNEQUAL)
+def test_the_best_is_chosen_where_the_same_runs_have_finished(case, tmp_path):
+    values, said = UNEQUAL[case]
+    write_sweep(tmp_path, values)
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert verdict(comparison) == said
+
+
+def test_equal_means_share_the_star_and_fewer_runs_have_none(tmp_path):
+    write_sweep(tmp_path, {"ce": [0.1, 0.2, 0.3], "focal": [0.3, 0.1, 0.2], "sce": [0.9]})
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert [row[1].mark for row in metric_table(comparison).rows] == ["best", "best", ""]
 
 
 def test_jobs_on_other_rows_are_not_paired(tmp_path):

@@ -72,7 +72,11 @@ def test_ctrl_c_reports_what_is_there(command, tmp_path, monkeypatch):
     assert outcome.status == 130
     assert outcome.out.splitlines()[-1] == str(tmp_path / "sweep" / "report.html")
     jobs = json.loads((tmp_path / "sweep" / "report.json").read_text())["jobs"]
-    assert [job["status"] for job in jobs] == ["finished", "interrupted"]
+    assert [job["status"] for job in jobs] == ["finished", "interrupted", "not started"]
+    assert "1 of 3 jobs were not started" in outcome.out
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "1 of 3 jobs finished" in page
+    assert "loss=sce" in page.partition("<h2>What has not finished</h2>")[2]
 
 
 def test_ctrl_c_while_reference_models_are_fitted_reports_the_jobs(command, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_losses.app.compare.sweep import read_sweep
 from tests.app.compare.making import write_job, write_overrides, write_sweep
@@ -45,6 +46,37 @@ def test_damaged_files_beside_the_result_are_as_good_as_none(tmp_path):
 def test_a_chosen_trial_has_its_files_in_its_own_folder(tmp_path):
     write_job(tmp_path / "0", ["loss=ce"], chosen_trial=3)
     assert read_sweep(tmp_path)[0].kept_folder == tmp_path / "0" / "trials" / "3"
+
+
+PLANNED = ["data=csv", "loss=ce,focal", "seed=0,1"]
+OPEN = [("2", "loss=focal", "seed=0"), ("3", "loss=focal", "seed=1")]
+PLANS = {
+    "on the command line": ({}, PLANNED, OPEN),
+    "in an experiment": ({"loss": "ce,gce", "seed": "0,1"}, ["data=csv", "loss=ce,focal"], OPEN),
+    "a range": ({}, ["data=csv", "loss=choice(ce,focal)", "seed=range(0,2)"], OPEN),
+    "of a sweep with other jobs": ({}, ["data=csv", "loss=gce,focal", "seed=0,1"], []),
+    "which only Hydra knows": ({}, ["data=csv", "loss=glob(*)", "seed=0,1"], []),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_jobs_that_were_planned_and_have_not_started(plan, tmp_path):
+    params, task, expected = PLANS[plan]
+    write_sweep(tmp_path, {"ce": [0.5, 0.6]})
+    OmegaConf.save({"hydra": {"sweeper": {"params": params}, "overrides": {"task": task}}}, tmp_path / "multirun.yaml")
+    jobs = read_sweep(tmp_path)[2:]
+    found = [(job.name, *(f"{key}={value}" for key, value in job.overrides.items() if key != "data")) for job in jobs]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
+    assert {job.status for job in jobs} <= {"not started"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "- 1", "{", "hydra: 3", "hydra: {sweeper: {}}", "hydra: {sweeper: [], overrides: {task: [=]}}"]
+)
+def test_a_plan_that_is_damaged_is_as_good_as_none(content, tmp_path):
+    write_sweep(tmp_path, {"ce": [0.5]})
+    (tmp_path / "multirun.yaml").write_text(content)
+    assert len(read_sweep(tmp_path)) == 1
 
 
 def test_what_is_no_sweep(tmp_path):
