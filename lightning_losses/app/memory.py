@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,11 @@ MB = 2**20
 
 
 def forget_peak() -> None:
-    """Start anew, so that a job in the same process does not report the peak of the one before it."""
+    """Start anew, so that a job in the same process does not report the peak of the one before it.
+
+    A module and its trainer hold each other: until they are collected, all jobs of a sweep would be in memory.
+    """
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # no Linux, or a sandbox: the peak is then that of the process so far

@@ -1,6 +1,7 @@
 """The peak of a job is its own, not that of the one before it in the same process."""
 
 import sys
+import weakref
 
 import pytest
 import torch
@@ -20,3 +21,13 @@ def test_a_peak_is_forgotten():
     assert peak_memory()["process"] > before + 90
     forget_peak()
     assert peak_memory()["process"] < before + 30
+
+
+def test_the_job_before_is_given_back():
+    module, trainer = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    module.trainer, trainer.module = [trainer], [module]
+    before = weakref.ref(module)
+    del module, trainer
+    assert before() is not None
+    forget_peak()
+    assert before() is None
