@@ -48,7 +48,7 @@ def _block_size(request, monkeypatch):
 
 def fitting(backend: ModuleType, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape with as many of the rows as the backend is fast enough for."""
-    rows = max(2, ELEMENTS_ON_CUDA // math.prod(shape[1:])) if backend is on_cuda else shape[0]
+    rows = max(2, ELEMENTS_ON_CUDA // max(math.prod(shape[1:]), 1)) if backend is on_cuda else shape[0]
     return min(shape[0], rows), *shape[1:]
 
 
@@ -123,7 +123,7 @@ def test_row_expectation(
 @pytest.mark.parametrize("backend", [*BACKENDS, ON_CUDA])
 @pytest.mark.parametrize("phi", PHIS, ids=str)
 @pytest.mark.parametrize("labels", ["hard", "soft", "integer"])
-@pytest.mark.parametrize("shape", [(1,), (513,), (5, 3), (2, 3, 40), (0, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (513,), (5, 3), (2, 3, 40), (0, 3), (0,)], ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_element_loss(
     backend: ModuleType, phi: kernels.Phi, labels: str, shape: tuple[int, ...], dtype: torch.dtype

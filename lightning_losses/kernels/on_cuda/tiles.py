@@ -17,7 +17,7 @@ def tile_for(width: int, part: int = 1) -> dict[str, int]:
         part: By what the tile is smaller, for a kernel that needs many registers for each element.
     """
     size = TILE // part
-    across = min(triton.next_power_of_2(width), size)
+    across = min(triton.next_power_of_2(max(width, 1)), size)
     # a product that is subtracted from itself leaves nothing only if both are rounded
     return {"ROWS": max(1, size // across), "WIDTH": across, "num_warps": WARPS, "enable_fp_fusion": False}
 
