@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
-from numbers import Real
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from os import PathLike
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from typing_extensions import get_type_hints
 
 _T = TypeVar("_T")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -57,6 +62,48 @@ def in_interval(argument: str, value: object, low: float, high: float) -> float:
     if not low <= number <= high:
         raise ValueError(f"{argument} must be {allowed}, got {value!r}")
     return number
+
+
+def check_types(prefix: str, given: Mapping[str, Any], *owners: object) -> None:
+    """Raise a TypeError if a value is not of the kind that its argument is annotated with.
+
+    For what comes from YAML: truth values, numbers, texts and lists of them. Other kinds take anything.
+
+    Args:
+        prefix: Before the name of each argument.
+        given: The values.
+        owners: Functions or classes with annotations, the later ones hold.
+    """
+    kinds = {name: kind for owner in owners for name, kind in get_type_hints(owner).items()}
+    for name, value in given.items():
+        if name in kinds and not _is_of(value, kinds[name]):
+            raise TypeError(f"{prefix}.{name} must be {_in_words(kinds[name])}, got {value!r}")
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    parts = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if get_origin(kind) is Sequence:
+        return isinstance(value, Sequence) and not isinstance(value, str) and all(_is_of(v, *parts) for v in value)
+    if kind in (int, float):  # True is no number, but an int to Python
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if kind is str:
+        return isinstance(value, (str, PathLike))
+    return isinstance(value, kind) if kind in (bool, NoneType) else True
+
+
+def _in_words(kind: Any) -> str:
+    parts = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_in_words(part) for part in parts)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, parts))
+    if get_origin(kind) is Sequence:
+        return f"a list, each {_in_words(*parts)}"
+    return KINDS.get(kind, getattr(kind, "__name__", str(kind)))
 
 
 def unknown_arguments(owner: str, given: Iterable[str], allowed: Sequence[str]) -> None:

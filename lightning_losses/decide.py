@@ -109,7 +109,8 @@ class DecisionRule:
 
     def __post_init__(self) -> None:
         if self.rule is not None:
-            choice("rule", self.rule, RULES)
+            choice("rule, where it is not null,", self.rule, RULES)
+        choice("temperature", self.temperature, (True, False))
         for name, rule in {"cost": "cost", "precision": "recall_at_precision"}.items():
             given = getattr(self, name) is not None
             if given != (self.rule == rule):
@@ -123,7 +124,7 @@ class DecisionRule:
     def check(self, task: str, classes: int | None = None) -> None:
         """Raise a ValueError if the rule is not for a task, or its costs are for another number of classes."""
         if task not in TASKS:
-            raise ValueError(f"decisions by a rule are for classes, the loss is for a {task} target")
+            raise ValueError(f"rule and temperature are for classes, the loss is for a {task} target")
         if self.rule in ("f1", "recall_at_precision") and task == "multiclass":
             raise ValueError(f"rule={self.rule!r} chooses a threshold, for several classes there is rule='cost' alone")
         if self.cost is not None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lightning_losses._mapping import name_and_arguments
-from lightning_losses._validation import choice, finite_non_negative, unknown_arguments
+from lightning_losses._validation import check_types, choice, finite_non_negative, unknown_arguments
 from lightning_losses.param_groups import check_cover, param_groups
 
 OptimizerSpec: TypeAlias = str | Mapping[str, Any] | Callable[[list[dict[str, Any]]], Optimizer]
@@ -63,6 +63,7 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec = "adamw") -> Optimiz
     unknown_arguments(f"optimizer {name!r}", arguments, [*allowed, *_GROUPING])
     for argument in {"lr", "weight_decay"} & arguments.keys():
         finite_non_negative(argument, arguments[argument])
+    check_types("optimizer", arguments, cls.__init__)
 
     grouping = {key: arguments.pop(key, None) for key in _GROUPING}
     grouping = {key: value for key, value in grouping.items() if value is not None}

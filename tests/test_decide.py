@@ -179,7 +179,8 @@ def test_the_state_is_plain_and_comes_back() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "f2"}, r"rule must be one of 'f1', .*, got 'f2', did you mean 'f1'"),
+        ({"temperature": "yes_please"}, r"temperature must be one of True, False, got 'yes_please'"),
+        ({"rule": "f2"}, r"rule, where it is not null, must be one of 'f1', .*, got 'f2', did you mean 'f1'"),
         ({"rule": "cost"}, "rule='cost' needs cost"),
         ({"rule": "recall_at_precision"}, "rule='recall_at_precision' needs precision"),
         ({"rule": "f1", "precision": 0.9}, "rule='f1' takes no precision, only rule='recall_at_precision' does"),

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 
-from lightning_losses._validation import positive
+from lightning_losses._validation import check_types, choice, positive
 from lightning_losses.app.data import Task
 from lightning_losses.app.files import write_csv
 from lightning_losses.app.tables import EpochTable, say
@@ -52,10 +52,12 @@ def build_callbacks(
 
     Raises:
         ValueError: A monitored name is not logged.
+        TypeError: A value is of another type.
     """
     stopping, checkpoint = (_resolve(key, mapping.get(key), task, logged) for key in ("early_stopping", "checkpoint"))
     monitored = (checkpoint or {}).get("monitor") or (stopping or {}).get("monitor") or _own_metric(task, logged)
     penalised = any(name.startswith("train/regularizer/") for name in logged)
+    check_types("callbacks.epoch_table", mapping["epoch_table"], History.__init__)
     table = EpochTable(_column(monitored), penalised)
     callbacks: list[Callback] = [History(folder / "history.csv", table, **mapping["epoch_table"])]
     if stopping:
@@ -63,6 +65,7 @@ def build_callbacks(
     if checkpoint:
         callbacks.extend(_checkpoints(folder / "checkpoints", checkpoint))
     if mapping.get("lr_monitor") and has_logger:
+        check_types("callbacks.lr_monitor", mapping["lr_monitor"], LearningRateMonitor.__init__)
         callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
     callbacks.extend(Schedule(**block) for block in (mapping.get("schedules") or {}).values() if block)
     callbacks.extend(_progress_bar(mapping.get("progress_bar")))
@@ -74,6 +77,7 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[
     if block is None:
         return None
     block = dict(block)
+    check_types(f"callbacks.{key}", block, (EarlyStopping if key == "early_stopping" else ModelCheckpoint).__init__)
     own = _own_metric(task, logged)
     if block["monitor"] == "auto":
         block["monitor"] = own
@@ -115,7 +119,8 @@ def _progress_bar(block: Mapping[str, Any] | None) -> list[Callback]:
     if block is None:
         return []
     arguments = dict(block)
-    enabled = arguments.pop("enabled")
+    enabled = choice("callbacks.progress_bar.enabled", arguments.pop("enabled"), ("auto", True, False))
+    check_types("callbacks.progress_bar", arguments, RichProgressBar.__init__)
     return [RichProgressBar(**arguments)] if (sys.stdout.isatty() if enabled == "auto" else enabled) else []
 
 

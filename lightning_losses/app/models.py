@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from lightning_losses._instantiate import CODE, instantiate
-from lightning_losses._validation import choice, in_interval, nearest, positive
+from lightning_losses._validation import check_types, choice, in_interval, nearest, positive
 
 
 def build_model(mapping: Mapping[str, Any]) -> nn.Module:
@@ -26,7 +26,7 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
 
     Raises:
         ValueError: An unknown name or activation, or a number out of range.
-        TypeError: `_target_` returned something else than a module.
+        TypeError: A value is of another type, or `_target_` returned something else than a module.
     """
     if CODE in mapping:
         model = instantiate(mapping)
@@ -34,7 +34,9 @@ def build_model(mapping: Mapping[str, Any]) -> nn.Module:
             raise TypeError(f"model._target_={mapping['_target_']} must return an nn.Module, got {model!r}")
         return model
     arguments = dict(mapping)
-    model = MODELS[choice("model.name", arguments.pop("name"), MODELS)](**arguments)
+    build = MODELS[choice("model.name", arguments.pop("name"), MODELS)]
+    check_types("model", arguments, build)
+    model = build(**arguments)
     return convert_conv2d_weight_memory_format(model, torch.channels_last)  # faster on processors
 
 

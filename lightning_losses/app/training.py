@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from lightning_losses._validation import check_types, choice
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
 from lightning_losses.app.memory import forget_peak, peak_memory
@@ -39,6 +40,7 @@ from lightning_losses.app.saved import KeepsRun, load_weights
 from lightning_losses.app.tables import say
 from lightning_losses.callbacks import Decide, LabelAudit, Schedule
 from lightning_losses.checkpoints import AtomicCheckpointIO, read_checkpoint
+from lightning_losses.decide import DecisionRule
 from lightning_losses.label_counts import LabelCounts, count_labels, with_counts
 from lightning_losses.losses.registry import get_loss
 from lightning_losses.module import ObjectiveModule
@@ -166,11 +168,12 @@ def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemory
     loggers = _loggers(settings["logger"], folder)
     callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder, has_logger=bool(loggers))
     callbacks.append(KeepsRun(settings, data.dataset))
-    if settings["decide"]["rule"] or settings["decide"]["temperature"]:
-        callbacks.append(Decide(**settings["decide"]))
-    if settings["callbacks"]["label_audit"]:
+    if decide := _decide(settings["decide"], data.dataset):
+        callbacks.append(decide)
+    if choice("callbacks.label_audit", settings["callbacks"]["label_audit"], (True, False)):
         rows = (data.dataset.parts["train"].rows + 1).tolist()
         callbacks.append(LabelAudit(folder / "suspects.csv", data.dataset.targets, rows))
+    check_types("trainer", settings["trainer"], L.Trainer.__init__)
     trainer = L.Trainer(
         **settings["trainer"],
         default_root_dir=folder,
@@ -183,6 +186,18 @@ def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemory
     steps = max(1, len(data.train_dataloader()) // trainer.world_size)
     trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
     return trainer
+
+
+def _decide(settings: Mapping[str, Any], dataset: Dataset) -> Decide | None:
+    """Return what chooses how to decide; its errors name the arguments, the block is named here."""
+    try:
+        decide = Decide(**settings)
+        if decide.rule == DecisionRule():
+            return None
+        decide.rule.check(dataset.task, len(dataset.targets))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"decide.{error}") from error
+    return decide
 
 
 def _logged_names(module: ObjectiveModule, metrics: Metrics) -> set[str]:

@@ -50,7 +50,7 @@ def test_pairs_to_the_next_class():
 
 def test_a_given_matrix_is_followed():
     matrix = np.array([[0.9, 0.1], [0.6, 0.4]])
-    part = data("rings", positives=20_000, negatives=20_000, label_noise={"transition": matrix}).dataset.parts["train"]
+    part = data("rings", positives=20_000, negatives=20_000, label_noise={"transition": matrix.tolist()}).dataset.parts["train"]
     counts = transitions(part, 2)
     np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), matrix, atol=0.017)
 

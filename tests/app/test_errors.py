@@ -130,6 +130,64 @@ CASES = {
 }
 
 
+NOT = "must be a whole number"
+BOOLEAN = "must be true or false"
+# arguments, what the line must say; all are refused before anything is trained
+WRONG_TYPES = {
+    "data.folds=five": f"data.folds {NOT} or null, got 'five'",
+    "data.fold=1.5": f"data.fold {NOT}, got 1.5",
+    "data.seed=x": f"data.seed {NOT}, got 'x'",
+    "data.val_fraction=half": "data.val_fraction must be a number, got 'half'",
+    "data.test_fraction=true": "data.test_fraction must be a number, got True",
+    "data.batch_size=1.5": f"data.batch_size {NOT} or text, got 1.5",
+    "data.eval_batch_size=many": f"data.eval_batch_size {NOT}, got 'many'",
+    "data.positives=many": f"data.positives {NOT}, got 'many'",
+    "data.negative_radius=far": "data.negative_radius must be a number, got 'far'",
+    "data.imbalance.factor=ten": "data.imbalance.factor must be a number, got 'ten'",
+    "data.label_noise.rate=some": "data.label_noise.rate must be a number, got 'some'",
+    "data=fashion_mnist data.rows=many": f"data.rows {NOT} or null, got 'many'",
+    "data=fashion_mnist data.download=maybe": f"data.download {BOOLEAN}, got 'maybe'",
+    "data=random_labels data.features=3.5": f"data.features {NOT}, got 3.5",
+    "data=random_labels data.labels=ten": f"data.labels {NOT}, got 'ten'",
+    "data=image_folder data.root=. data.size=big": f"data.size {NOT} or a list, each a whole number, got 'big'",
+    "data=npz data.path=a data.max_classes=few": f"data.max_classes {NOT}, got 'few'",
+    "data=csv data.path=a data.target=y data.strict=yes_please": f"data.strict {BOOLEAN}, got 'yes_please'",
+    "data=csv data.path=a data.target=y data.scale_target=2": f"data.scale_target {BOOLEAN}, got 2",
+    "data=csv data.path=a data.target=y data.max_categories=few": f"data.max_categories {NOT} or null, got 'few'",
+    "data=csv data.path=a data.target=y data.drop=id": "data.drop must be a list, each text, got 'id'",
+    "model.hidden=64": "model.hidden must be a list, each a whole number, got 64",
+    "model.dropout=some": "model.dropout must be a number, got 'some'",
+    "trainer.max_epochs=many": f"trainer.max_epochs {NOT} or null, got 'many'",
+    "trainer.detect_anomaly=yes_please": f"trainer.detect_anomaly {BOOLEAN}, got 'yes_please'",
+    "callbacks.early_stopping.patience=long": f"callbacks.early_stopping.patience {NOT}, got 'long'",
+    "callbacks.early_stopping.strict=yes_please": f"callbacks.early_stopping.strict {BOOLEAN}, got 'yes_please'",
+    "callbacks.checkpoint.save_last=yes_please": f"callbacks.checkpoint.save_last {BOOLEAN}",
+    "callbacks.checkpoint.save_top_k=few": f"callbacks.checkpoint.save_top_k {NOT}, got 'few'",
+    "callbacks.progress_bar.enabled=maybe": "callbacks.progress_bar.enabled must be one of 'auto', True, False",
+    "callbacks.epoch_table.every_n_steps=few": f"callbacks.epoch_table.every_n_steps {NOT} or null, got 'few'",
+    "callbacks.label_audit=yes_please": "callbacks.label_audit must be one of True, False, got 'yes_please'",
+    "decide.temperature=yes_please": "decide.temperature must be one of True, False, got 'yes_please'",
+    "optimizer.amsgrad=yes_please": f"optimizer.amsgrad {BOOLEAN}, got 'yes_please'",
+    "optimizer.eps=small": "optimizer.eps must be a number, got 'small'",
+    "loss.from_logits=yes_please": "from_logits",
+}
+DECIDE = {
+    "decide.rule=none": "decide.rule, where it is not null, must be one of 'f1', 'cost', 'recall_at_precision'",
+    "decide.rule=cost": "decide.rule='cost' needs cost",
+    "decide.rule=recall_at_precision decide.precision=2": "decide.precision must be a number in [0, 1], got 2",
+    "decide.rule=cost decide.cost=[[0,1]]": "decide.cost must be a square matrix",
+    "decide.rule=f1 data=digits loss=ce": "decide.rule='f1' chooses a threshold",
+}
+
+
+@pytest.mark.parametrize("arguments", [*WRONG_TYPES, *DECIDE])
+def test_a_value_of_the_wrong_type_is_one_line(arguments, command):
+    outcome = command(*arguments.split())
+    assert outcome.status == 1
+    assert {**WRONG_TYPES, **DECIDE}[arguments] in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_one_line(name, command, write_table, tmp_path):
     columns, arguments, expected = CASES[name]

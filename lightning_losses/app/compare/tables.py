@@ -59,7 +59,7 @@ def metric_table(comparison: Comparison) -> Table:
         "MB",
         "runs",
     ]
-    best = {metric: comparison.best(comparison.entries, metric) for metric in comparison.metrics}
+    best = {metric: _best(comparison, metric) for metric in comparison.metrics}
     rows = [
         [
             Cell(entry.name, entry.name, _kind(entry, comparison)),
@@ -84,9 +84,11 @@ def recall_table(comparison: Comparison) -> Table | None:
         return None
     # a class without rows in a run has no recall there, and counts in the other runs alone
     means = pd.DataFrame([pd.DataFrame(entry.recall, dtype=float).mean() for entry in entries])
+    runs = [len(entry.recall) for entry in entries]
+    complete = [count == max(runs) and runs.count(count) > 1 for count in runs]
     rows = [
-        [Cell(target, target), *(_recall(float(mean), float(means[i].max())) for mean in means[i])]
-        for i, target in enumerate(comparison.targets)
+        [Cell(target, target), *(_recall(float(mean), float(mean) == best) for mean in means[i])]
+        for (i, target), best in zip(enumerate(comparison.targets), means[complete].max(), strict=True)
     ]
     what = "label" if comparison.task == "multilabel" else "class"
     caption = f"Share of the rows of a {what} that are decided to be of it, mean over the runs."
@@ -158,8 +160,14 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _recall(mean: float, best: float) -> Cell:
-    return Cell() if isnan(mean) else Cell(f"{mean:.3f}", mean, mark="best" * (mean == best))
+def _best(comparison: Comparison, metric: str) -> list[Entry]:
+    """Return what has a star: nothing where a single entry has all runs, which would be the best of none."""
+    several = len(comparison.complete(comparison.entries, metric)) > 1
+    return comparison.best(comparison.entries, metric) if several else []
+
+
+def _recall(mean: float, is_best: bool) -> Cell:
+    return Cell() if isnan(mean) else Cell(f"{mean:.3f}", mean, mark="best" * is_best)
 
 
 def _kind(entry: Entry, comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning_losses._validation import choice
+from lightning_losses._validation import check_types, choice
 from lightning_losses.app.data.arrays import npz
 from lightning_losses.app.data.base import Dataset, Part, Task
 from lightning_losses.app.data.digits import digits
@@ -17,7 +17,7 @@ from lightning_losses.app.data.module import InMemoryData
 from lightning_losses.app.data.random_labels import random_labels
 from lightning_losses.app.data.rings import rings
 from lightning_losses.app.data.split import Split
-from lightning_losses.app.data.table_file import csv, parquet
+from lightning_losses.app.data.table_file import Columns, csv, parquet
 
 __all__ = ["DRAWN", "Dataset", "InMemoryData", "Part", "Task", "build_data"]
 
@@ -49,13 +49,17 @@ def build_data(mapping: Mapping[str, Any], task: Task | None = None) -> InMemory
 
     Raises:
         ValueError: An unknown name, or a value the data refuse.
+        TypeError: A value is of another type.
         FileNotFoundError: A file is missing.
     """
     arguments = dict(mapping)
     load = KINDS[choice("data.name", arguments.pop("name"), KINDS)]
+    check_types("data", arguments, Split, InMemoryData.__init__, Columns, load)
     split = Split(**{field: arguments.pop(key) for key, field in SPLIT.items() if key in arguments})
     batches = {key: arguments.pop(key) for key in ("batch_size", "eval_batch_size", "sampler") if key in arguments}
     imbalance, noise = (arguments.pop(key, {}) for key in ("imbalance", "label_noise"))
+    check_types("data.imbalance", imbalance, make_imbalanced)
+    check_types("data.label_noise", noise, plant_label_noise)
     dataset = make_imbalanced(load(task, split, **arguments), split.seed, **imbalance)
     dataset = plant_label_noise(dataset, split.seed, **noise)
     return InMemoryData(dataset, seed=split.seed, **batches)

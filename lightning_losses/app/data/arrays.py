@@ -26,7 +26,7 @@ def npz(
     path: str,
     inputs: str = "x",
     target: str = "y",
-    positive: str | None = None,
+    positive: str | float | bool | None = None,
     max_classes: int = 20,
 ) -> Dataset:
     """Read two arrays of a file that `numpy.savez` has written; nothing in it is executed.

@@ -27,7 +27,7 @@ def image_folder(
     root: str,
     size: int | Sequence[int] = 32,
     mode: str = "rgb",
-    positive: str | None = None,
+    positive: str | float | bool | None = None,
 ) -> Dataset:
     """Read all images below `root/<class>/`, resized to one size.
 

@@ -22,7 +22,7 @@ class Columns(TypedDict, total=False):
     """What the columns of a table mean; the defaults stand in `table_dataset`."""
 
     target: Required[str | Sequence[str]]
-    positive: str | None
+    positive: str | float | bool | None
     features: Sequence[str] | None
     drop: Sequence[str]
     strict: bool
@@ -39,7 +39,7 @@ def csv(
     *,
     path: str,
     separator: str = ",",
-    na_values: Sequence[str] = ("?",),
+    na_values: Sequence[str | float] = ("?",),
     **columns: Unpack[Columns],
 ) -> Dataset:
     """Read a CSV file with one row a sample and a header.
@@ -88,7 +88,7 @@ def table_dataset(
     table: pd.DataFrame,
     *,
     target: str | Sequence[str],
-    positive: str | None = None,
+    positive: str | float | bool | None = None,
     features: Sequence[str] | None = None,
     drop: Sequence[str] = (),
     strict: bool = False,
@@ -170,10 +170,12 @@ def table_dataset(
     )
 
 
-def read_table(path: str, separator: str, na_values: Sequence[str]) -> pd.DataFrame:
+def read_table(path: str, separator: str, na_values: Sequence[str | float]) -> pd.DataFrame:
     """Read a CSV file; every problem with the file itself is an error that names it."""
     try:
-        table = pd.read_csv(path, sep=separator, na_values=list(na_values), skipinitialspace=True, low_memory=False)
+        table = pd.read_csv(
+            path, sep=separator, na_values=list(map(str, na_values)), skipinitialspace=True, low_memory=False
+        )
     except FileNotFoundError as error:
         raise FileNotFoundError(f"data.path: there is no file {str(Path(path).absolute())!r}") from error
     except pd.errors.EmptyDataError as error:

@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 
 def read_target(
-    table: pd.DataFrame, task: Task | None = None, *, positive: str | None = None, max_classes: int = 20
+    table: pd.DataFrame, task: Task | None = None, *, positive: str | float | bool | None = None, max_classes: int = 20
 ) -> Target:
     """Read target columns without holes.
 
@@ -127,7 +127,9 @@ def _whole(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype(np.int64) if is_whole else column
 
 
-def _classes(column: pd.Series[Any], task: Task, positive: str | None) -> tuple[npt.NDArray[Any], list[str]]:
+def _classes(
+    column: pd.Series[Any], task: Task, positive: str | float | bool | None
+) -> tuple[npt.NDArray[Any], list[str]]:
     """Return class indices and names, sorted; `positive` goes last."""
     column = _whole(column)
     values = column.unique()

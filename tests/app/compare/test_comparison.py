@@ -126,6 +126,12 @@ def test_equal_means_share_the_star_and_fewer_runs_have_none(tmp_path):
     write_sweep(tmp_path, {"ce": [0.1, 0.2, 0.3], "focal": [0.3, 0.1, 0.2], "sce": [0.9]})
     (comparison,) = compare(read_sweep(tmp_path), [])
     assert [row[1].mark for row in metric_table(comparison).rows] == ["best", "best", ""]
+    bad, good = recall_table(comparison).rows
+    assert [bad[3].mark, good[3].mark] == ["", ""]
+    write_sweep(tmp_path / "alone", {"ce": [0.1, 0.2], "focal": [0.9]})
+    (alone,) = compare(read_sweep(tmp_path / "alone"), [])
+    cells = [cell for table in (metric_table(alone), recall_table(alone)) for row in table.rows for cell in row]
+    assert "best" not in {cell.mark for cell in cells}
 
 
 def test_jobs_on_other_rows_are_not_paired(tmp_path):
