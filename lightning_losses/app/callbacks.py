@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 
-from lightning_losses._validation import check_types, choice, positive
+from lightning_losses._validation import check_types, choice, positive, unknown_arguments
 from lightning_losses.app.data import Task
 from lightning_losses.app.files import write_csv
 from lightning_losses.app.tables import EpochTable, say
@@ -67,7 +68,7 @@ def build_callbacks(
     if mapping.get("lr_monitor") and has_logger:
         check_types("callbacks.lr_monitor", mapping["lr_monitor"], LearningRateMonitor.__init__)
         callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
-    callbacks.extend(Schedule(**block) for block in (mapping.get("schedules") or {}).values() if block)
+    callbacks.extend(_schedule(name, block) for name, block in (mapping.get("schedules") or {}).items() if block)
     callbacks.extend(_progress_bar(mapping.get("progress_bar")))
     return callbacks
 
@@ -113,6 +114,21 @@ def better(name: str) -> str:
     """Return whether `min` or `max` of a metric is better."""
     lower_is_better = ("loss", "objective", "error", "mse", "mae", "regularizer")
     return "min" if any(part in name for part in lower_is_better) else "max"
+
+
+def _schedule(name: str, block: Mapping[str, Any]) -> Schedule:
+    """Build a schedule; its errors name the arguments, which schedule it is stands before them."""
+    owner = f"callbacks.schedules.{name}"
+    if not isinstance(block, Mapping):
+        raise TypeError(f"{owner} must be a block of target, at, values, shape and interval, got {block!r}")
+    unknown_arguments(owner, block, list(signature(Schedule).parameters))
+    check_types(owner, block, Schedule.__init__)
+    if missing := [argument for argument in ("target", "at", "values") if argument not in block]:
+        raise TypeError(f"{owner} needs {', '.join(missing)}")
+    try:
+        return Schedule(**block)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {error}") from error
 
 
 def _progress_bar(block: Mapping[str, Any] | None) -> list[Callback]:

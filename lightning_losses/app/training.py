@@ -42,7 +42,7 @@ from lightning_losses.callbacks import Decide, LabelAudit, Schedule
 from lightning_losses.checkpoints import AtomicCheckpointIO, read_checkpoint
 from lightning_losses.decide import DecisionRule
 from lightning_losses.label_counts import LabelCounts, count_labels, with_counts
-from lightning_losses.losses.registry import get_loss
+from lightning_losses.losses.registry import LOSSES, get_loss
 from lightning_losses.module import ObjectiveModule
 from lightning_losses.optimizers import build_optimizer
 
@@ -129,10 +129,21 @@ def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
         cfg.sizes.counts = dataset.counts(rows)
         cfg.sizes.shares = [count / len(rows.y) for count in cfg.sizes.counts]
     settings = _plain(cfg)
+    _check_takes_two_classes(settings["loss"].get("name"), dataset.task)
     if dataset.task != "regression":
         counts = LabelCounts(dataset.task, count_labels(dataset.task, [rows.y]))
         settings["loss"] = with_counts(settings["loss"], counts)
     return settings
+
+
+def _check_takes_two_classes(name: str | None, task: Task) -> None:
+    """Say how a loss that needs an output for each class is had where there are two."""
+    loss = LOSSES.get(name or "")
+    if task == "binary" and loss is not None and "binary" in loss.unsupported:
+        raise ValueError(
+            f"loss={name} is not for a binary target but for an output of each class: add task=multiclass, "
+            "which a table, arrays and a folder of images take for two classes too"
+        )
 
 
 def _build_module(settings: Mapping[str, Any], net: nn.Module, metrics: Metrics) -> ObjectiveModule:

@@ -122,12 +122,12 @@ REFUSED = {
     "text": (
         lambda f: (f / "arrays.npz").write_text("x,y\n1,2"),
         ["data=npz", "data.path=arrays.npz"],
-        "is no whole file of arrays",
+        "'arrays.npz' is no .npz file",
     ),
     "one array": (
         lambda f: np.save(f / "x.npy", np.zeros(3)),
         ["data=npz", "data.path=x.npy"],
-        "holds no arrays with names",
+        "'x.npy' is no .npz file",
     ),
     "array": (
         lambda f: write_arrays(f, x=np.zeros((4, 2)), label=np.zeros(4)),

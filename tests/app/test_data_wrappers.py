@@ -50,7 +50,8 @@ def test_pairs_to_the_next_class():
 
 def test_a_given_matrix_is_followed():
     matrix = np.array([[0.9, 0.1], [0.6, 0.4]])
-    part = data("rings", positives=20_000, negatives=20_000, label_noise={"transition": matrix.tolist()}).dataset.parts["train"]
+    noise = {"transition": matrix.tolist()}
+    part = data("rings", positives=20_000, negatives=20_000, label_noise=noise).dataset.parts["train"]
     counts = transitions(part, 2)
     np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), matrix, atol=0.017)
 
@@ -159,8 +160,8 @@ REFUSED = {
     "factor": (None, ["data.imbalance.factor=0.5"], "data.imbalance.factor must be at least 1, got 0.5"),
     "kind": (None, ["data.imbalance.kind=stp"], "did you mean 'step'?"),
     "sampler": (None, ["data.sampler=balancd"], "did you mean 'balanced'?"),
-    "one fold": (None, ["data.folds=1"], "data.folds=1, which must be at least 2"),
-    "fold": (None, ["data.folds=3", "data.fold=3"], "data.fold=3 must be below data.folds=3"),
+    "one fold": (None, ["data.folds=1"], "data.folds must be at least 2, got 1"),
+    "fold": (None, ["data.folds=3", "data.fold=3"], "data.fold must be from 0 to 2, below data.folds, got 3"),
     "folds in time": (
         {"t": range(40)},
         ["data.folds=4", "data.split=time", "data.time=t"],

@@ -109,6 +109,11 @@ CASES = {
         ["data.target=y", "loss=mse"],
         "loss=mse is for a regression",
     ),
+    "two classes, loss for an output of each": (
+        {"x": NUMBERS, "y": CLASSES},
+        ["data.target=y", "loss=ldam"],
+        "loss=ldam is not for a binary target but for an output of each class: add task=multiclass",
+    ),
     "diverged": (
         None,
         ["optimizer=sgd", "optimizer.lr=1e10", "trainer.max_epochs=1", "callbacks=none"],
@@ -178,6 +183,27 @@ DECIDE = {
     "decide.rule=cost decide.cost=[[0,1]]": "decide.cost must be a square matrix",
     "decide.rule=f1 data=digits loss=ce": "decide.rule='f1' chooses a threshold",
 }
+
+
+GAMMA = "callbacks.schedules.gamma"
+SCHEDULES = {
+    "{target: loss.gamma, at: [0, 3], values: [0, 3], intervall: step}": f"{GAMMA} has no argument 'intervall', "
+    "did you mean 'interval'? (it takes target, at, values, shape, interval)",
+    "{target: loss.gamma, at: [0, 3]}": f"{GAMMA} needs values",
+    "{target: loss.gamma, at: [0, ten], values: [0, 3]}": f"{GAMMA}.at must be a list, each a number, got [0, 'ten']",
+    "{target: loss.gamma, at: [0, 3], values: [0]}": f"{GAMMA}: at and values must be as long",
+    "{target: lss.gamma, at: [0], values: [0]}": f"{GAMMA}: target must be 'loss'",
+    "{target: loss.gamma, at: [0], values: [0], shape: lin}": f"{GAMMA}: shape must be one of",
+    "3": f"{GAMMA} must be a block of target, at, values, shape and interval, got 3",
+}
+
+
+@pytest.mark.parametrize("block", SCHEDULES)
+def test_an_error_of_a_schedule_says_which_one_it_is_of(block, command):
+    outcome = command(f"+{GAMMA}={block}")
+    assert outcome.status == 1
+    assert SCHEDULES[block] in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [*WRONG_TYPES, *DECIDE])

@@ -67,6 +67,8 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     failed = [record for record in read_references(folder) if record["status"] == FAILED]
     for record in failed:
         say(f"reference model {record['name']} failed: {record['error']}")
+    if jobs[0].is_alone:
+        say("path is the folder of a single run: there is nothing to compare it to")
     say("report in")
     say(str(page))
     return sum(job.status == FAILED for job in jobs) + len(failed)

@@ -48,6 +48,11 @@ class Job:
     result: Mapping[str, Any]
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the folder that was read is its own, and no sweep's."""
+        return self.name == "."
+
+    @property
     def status(self) -> str:
         """`finished`, `interrupted`, `failed`, `not started`, or `unfinished` where there is no result."""
         return str(self.result.get("status", UNFINISHED))
@@ -111,7 +116,8 @@ def read_sweep(folder: Path) -> list[Job]:
         ValueError: It holds no job of this command.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"path: there is no folder {str(folder)!r}")
+        is_file = ", it is a file: give the folder of a sweep" if folder.exists() else ""
+        raise FileNotFoundError(f"path: there is no folder {str(folder)!r}{is_file}")
     folders = [path.parents[1] for path in sorted(folder.rglob(str(OVERRIDES)), key=_in_order)]
     jobs = [_read_job(of_job.relative_to(folder).as_posix(), of_job) for of_job in folders]
     if not jobs:

@@ -18,6 +18,8 @@ from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.table_file import table_dataset
 from lightning_losses.app.data.target import read_target
 
+ZIP = b"PK"  # how an .npz file begins; NumPy's advice on others is about pickle
+
 
 def npz(
     task: Task | None,
@@ -67,15 +69,20 @@ def npz(
 def _read(path: str, *names: str) -> list[npt.NDArray[Any]]:
     try:
         with Path(path).open("rb") as file:  # NumPy would leave a damaged one open
-            arrays = np.load(file, allow_pickle=False)
-            known = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else []
-            found = {name: arrays[name] for name in names if name in known}
+            known: list[str] = []
+            if file.read(len(ZIP)) == ZIP:
+                file.seek(0)
+                arrays = np.load(file, allow_pickle=False)
+                known = arrays.files
+                found = {name: arrays[name] for name in names if name in known}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"data.path: there is no file {str(Path(path).absolute())!r}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise ValueError(f"data.path: {path!r} is no whole file of arrays: {error}") from error
     if not known:
-        raise ValueError(f"data.path: {path!r} holds no arrays with names: write it by numpy.savez(path, x=..., y=...)")
+        raise ValueError(
+            f"data.path: {path!r} is no .npz file, or an empty one: write it by numpy.savez(path, x=..., y=...)"
+        )
     for argument, name in zip(("data.inputs", "data.target"), names, strict=True):
         choice(argument, name, known)
     return [found[name] for name in names]

@@ -17,6 +17,7 @@ from lightning_losses.app.data.images import image_dataset
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 
+SHOWN = 20  # classes whose images are counted on the screen
 MODES = {"grey": "L", "rgb": "RGB"}  # ours -> Pillow's
 
 
@@ -60,6 +61,10 @@ def image_folder(
         raise ValueError(f"data.root: {str(folder)!r} holds no folder with images: a folder for each class is needed")
     classes = pd.DataFrame({"class": [path.relative_to(folder).parts[0] for path in paths]})
     target = read_target(classes, task, positive=positive)
+    counts = classes["class"].value_counts(sort=False)
+    shown = ", ".join(f"{name} {count:,}" for name, count in counts.head(SHOWN).items())
+    found = f"images of each folder in {folder}: {shown}{', ...' if len(counts) > SHOWN else ''}"
+    target = target._replace(notes=[found, *target.notes])
     return image_dataset(split, np.stack([_read(path, shape, MODES[mode]) for path in paths]), target)
 
 

@@ -53,8 +53,10 @@ class Split:
             )
         if self.folds is None:
             return
-        if self.folds < 2 or not 0 <= self.fold < self.folds:
-            raise ValueError(f"data.fold={self.fold} must be below data.folds={self.folds}, which must be at least 2")
+        if self.folds < 2:
+            raise ValueError(f"data.folds must be at least 2, got {self.folds}")
+        if not 0 <= self.fold < self.folds:
+            raise ValueError(f"data.fold must be from 0 to {self.folds - 1}, below data.folds, got {self.fold}")
         if self.how == "time":
             raise ValueError("data.folds: with data.split=time the earlier folds would be predicted from later rows")
 

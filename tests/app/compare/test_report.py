@@ -146,5 +146,12 @@ def test_the_page_says_how_chance_was_judged(divides, values, said, command, tmp
     assert said in notes if said else "Student" not in notes and "Nadeau" not in notes
 
 
+def test_a_report_of_a_single_run_says_that_it_is_one(command, tmp_path):
+    write_sweep(tmp_path / "sweep", {"ce": [0.5]})
+    said = "path is the folder of a single run: there is nothing to compare it to"
+    assert said in command("mode=report", "path=sweep/0").out
+    assert said not in command("mode=report", "path=sweep").out
+
+
 def test_a_report_needs_a_path(command):
     assert "path is not given: add path=FOLDER" in command("mode=report").err

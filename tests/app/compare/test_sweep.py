@@ -82,6 +82,9 @@ def test_a_plan_that_is_damaged_is_as_good_as_none(content, tmp_path):
 def test_what_is_no_sweep(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         read_sweep(tmp_path / "nowhere")
+    (tmp_path / "report.html").touch()
+    with pytest.raises(FileNotFoundError, match="it is a file: give the folder of a sweep"):
+        read_sweep(tmp_path / "report.html")
     with pytest.raises(ValueError, match="holds no job of a sweep"):
         read_sweep(tmp_path)
     write_overrides(tmp_path / "0", ["a=1"])
