@@ -80,6 +80,7 @@ def test_channels_are_standardised_by_the_training_part(tmp_path):
 def test_images_of_a_folder_for_each_class(tmp_path):
     brightness = np.array(list(write_image_folder(tmp_path).values())) / 255
     dataset = data("image_folder", root=str(tmp_path), size=[8, 6], mode="grey").dataset
+    assert dataset.notes[0] == f"images of each folder in {tmp_path}: cat 30, dog 30"
     assert (dataset.inputs, dataset.targets) == ([1, 8, 6], ["cat", "dog"])
     mean, deviation = (f(brightness[dataset.parts["train"].rows]) for f in (np.mean, np.std))
     for part in dataset.parts.values():
