@@ -175,6 +175,7 @@ WRONG_TYPES = {
     "optimizer.amsgrad=yes_please": f"optimizer.amsgrad {BOOLEAN}, got 'yes_please'",
     "optimizer.eps=small": "optimizer.eps must be a number, got 'small'",
     "loss.from_logits=yes_please": "from_logits",
+    "compare.trials=five": "compare.trials must be a whole number of at least 1, or null, got 'five'",
 }
 DECIDE = {
     "decide.rule=none": "decide.rule, where it is not null, must be one of 'f1', 'cost', 'recall_at_precision'",

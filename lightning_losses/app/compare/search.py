@@ -37,12 +37,15 @@ def search(cfg: DictConfig, folder: Path) -> Run:
         The chosen run.
 
     Raises:
-        ValueError: `compare.trials` is below 1, `ckpt_path` is given, or a range in `compare.space` is none.
+        ValueError: `compare.trials` is no whole number of at least 1, `ckpt_path` is given, or a range in
+            `compare.space` is none.
         FloatingPointError: Every trial has diverged.
     """
     count = cfg.compare.trials
-    if count < 1 or cfg.ckpt_path is not None:
-        raise ValueError(f"compare.trials={count} must be at least 1, and starts anew: leave ckpt_path out")
+    if type(count) is not int or count < 1:
+        raise ValueError(f"compare.trials must be a whole number of at least 1, or null, got {count!r}")
+    if cfg.ckpt_path is not None:
+        raise ValueError(f"compare.trials={count} starts anew: leave ckpt_path out")
     best: Run | None = None
     chosen = 0
     trials: list[dict[str, Any]] = []

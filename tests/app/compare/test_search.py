@@ -93,7 +93,7 @@ def test_a_choice_of_values(trained, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "error"),
     [
-        (["compare.trials=0"], r"compare\.trials=0 must be at least 1"),
+        (["compare.trials=0"], r"compare\.trials must be a whole number of at least 1"),
         (["compare.trials=2", "ckpt_path=some.ckpt"], "leave ckpt_path out"),
         (["compare.trials=2", "compare.space.optimizer.lr.low=1"], r"optimizer\.lr must have low < high"),
         (["compare.trials=2", "compare.space.optimizer.lr.low=0"], "low > 0 with log"),
