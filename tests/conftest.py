@@ -63,7 +63,6 @@ def _backend(request, monkeypatch):
     if name == "cut":
         monkeypatch.setattr(kernels.blocked, "BLOCK", 4)
         monkeypatch.setattr(kernels.elements, "BLOCK", 4)
-        monkeypatch.setattr(kernels.exponential, "LEAST", 0)
     choose = kernels._backend
 
     def backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:

@@ -21,7 +21,7 @@ from lightning_losses.kernels.phi import Phi
 element_loss, checked_target = elements.element_loss, plain.checked_target
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
-KEPT = 2**21  # exponentials that are kept for the backward pass: 8 MB in float32
+KEPT = 2**23  # exponentials that are kept for the backward pass: 32 MB in float32
 WIDE = (torch.float32, torch.float64)  # what is computed with as it is
 FAR_ODDS = math.exp(FAR)
 _ONE = torch.ones((), device="cpu")  # a number that is no tensor costs as much as the work on a small batch

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from lightning_losses.kernels import plain
-from lightning_losses.kernels.exponential import softplus
+from lightning_losses.kernels.exponential import FAR
 from lightning_losses.kernels.phi import Phi
 
 BLOCK = 2**17  # elements that are worked on at a time
@@ -94,7 +95,8 @@ def _used_alone(against: Tensor, used: Tensor | None) -> Tensor:
 def _write_phi(phi: Phi, against: Tensor, loss: Tensor, slope: Tensor) -> None:
     """Write `phi(log p)` and its derivative by `against`, for `p = sigmoid(-against)`."""
     miss = torch.sigmoid(against, out=slope)
-    value, descent = phi.value_and_descent(softplus(against, out=loss), miss)
+    surprise = softplus(against, threshold=FAR, out=loss)  # type: ignore[call-arg]
+    value, descent = phi.value_and_descent(surprise, miss)
     torch.mul(descent, miss, out=slope)
     if value is not loss:
         loss.copy_(value)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_losses import kernels
 from lightning_losses.functional.classification import CrossEntropy, Focal, GeneralizedCrossEntropy
-from lightning_losses.kernels import blocked, by_rows, elements, exponential, plain
+from lightning_losses.kernels import blocked, by_rows, elements, plain
 
 try:
     from lightning_losses.kernels import on_cuda
@@ -40,7 +40,6 @@ def _block_size(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(blocked, "BLOCK", request.param)
         monkeypatch.setattr(elements, "BLOCK", request.param)
-        monkeypatch.setattr(exponential, "LEAST", 0)
         monkeypatch.setattr(by_rows, "BLOCK", request.param)
         if on_cuda is not None:
             monkeypatch.setattr(on_cuda.tiles, "TILE", 64)
