@@ -70,7 +70,6 @@ def fit(
     """
     L.seed_everything(seed, verbose=False)
     net = build_model({**setting["model"], **sizes(setting["model"]["name"], data.dataset)})
-    net.to(memory_format=torch.channels_last)  # faster on processors; no difference where there is no image
     module = ObjectiveModule(net, loss=loss, optimizer=setting["optimizer"], scheduler=setting["scheduler"])
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     with quiet_lightning(), warnings.catch_warnings():

@@ -29,7 +29,7 @@ def as_matrix(values: Tensor) -> tuple[Tensor, torch.Size]:
     shape = values.shape
     if not shape:
         raise ValueError("input must have a class dimension in the multiclass task, got a 0-dimensional tensor")
-    if not shape[:2][-1]:
+    if not shape[min(values.dim() - 1, 1)]:
         raise ValueError(f"input must have at least one class in the multiclass task, got shape {tuple(shape)}")
     if values.dim() == 2:
         return values, shape[:1]

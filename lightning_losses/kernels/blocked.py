@@ -96,9 +96,10 @@ class _OneBlock(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, target, used, shift, known = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, _differentiable_gradient(ctx.phi, logits, target, used, shift, grad), None, None, None
+            again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
+            return None, again, None, None, None
         gradient = known * grad.unsqueeze(1)
-        if logits.dtype not in WIDE:
+        if gradient.dtype != logits.dtype:
             gradient = gradient.to(logits.dtype)
         return None, _zero_unused_(gradient, used), None, None, None
 
@@ -125,7 +126,8 @@ class _ManyBlocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, target, used, shift, reference, at_target, factor = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, _differentiable_gradient(ctx.phi, logits, target, used, shift, grad), None, None, None
+            again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
+            return None, again, None, None, None
         factor = factor * grad.unsqueeze(1)
         odds, ctx.odds = ctx.odds, None  # given away: a second backward pass makes them again
         if odds is None:
@@ -202,13 +204,6 @@ def _value_and_slope(phi: Phi, surprise: Tensor, others: Tensor, used: Tensor | 
     return value.squeeze_(1), others.neg_(), descent / everything
 
 
-def _differentiable_gradient(
-    phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None, grad: Tensor
-) -> Tensor:
-    loss = plain.target_loss(phi, logits, target, used, shift)
-    return torch.autograd.grad(loss, logits, grad, create_graph=True)[0]
-
-
 class _RowExpectation(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -232,8 +227,10 @@ class _RowExpectation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, coefficient, used, shift, peak, others = ctx.saved_tensors
         if torch.is_grad_enabled():
-            loss = plain.row_expectation(ctx.phi, logits, coefficient, used, shift)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
+            again = plain.differentiable_gradient(
+                plain.row_expectation, grad, ctx.phi, logits, coefficient, used, shift
+            )
+            return None, again, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         blocks, column = _Blocks(logits, shift), grad.unsqueeze(1)
         for rows in blocks:

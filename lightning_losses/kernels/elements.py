@@ -42,8 +42,9 @@ class _ElementLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
         logits, share, positive, negative, used, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            loss = plain.element_loss(ctx.phi, logits, share, positive, negative, used)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
+            given = share, positive, negative, used
+            again = plain.differentiable_gradient(plain.element_loss, grad, ctx.phi, logits, *given)
+            return None, again, None, None, None, None
         return None, (grad * slope).to(logits.dtype), None, None, None, None
 
 
@@ -94,7 +95,7 @@ def _used_alone(against: Tensor, used: Tensor | None) -> Tensor:
 
 def _write_phi(phi: Phi, against: Tensor, loss: Tensor, slope: Tensor) -> None:
     """Write `phi(log p)` and its derivative by `against`, for `p = sigmoid(-against)`."""
-    miss = torch.sigmoid(against, out=slope)
+    miss = against.sigmoid()  # in memory of its own: it may be the value
     surprise = softplus(against, threshold=FAR, out=loss)  # type: ignore[call-arg]
     value, descent = phi.value_and_descent(surprise, miss)
     torch.mul(descent, miss, out=slope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -171,3 +172,21 @@ def element_loss(
     of_one, of_zero = apply(phi, logsigmoid(scores)), apply(phi, logsigmoid(-scores))
     loss = positive * share * of_one + negative * (1 - share) * of_zero
     return loss if used is None else loss.where(used, 0)
+
+
+def differentiable_gradient(
+    operation: Callable[..., Tensor], grad: Tensor, phi: Phi, logits: Tensor, *others: Tensor | None
+) -> Tensor:
+    """Return the gradient of one of these operations by its logits, to be differentiated again.
+
+    Args:
+        operation: `target_loss`, `row_expectation` or `element_loss`.
+        grad: What the gradient is by the operation's result, of its shape.
+        phi: See the operation, as for `logits` and `others`.
+        logits: Those that autograd tracks.
+        *others: The other arguments.
+
+    Returns:
+        A tensor of the logits' shape, with a graph.
+    """
+    return torch.autograd.grad(operation(phi, logits, *others), logits, grad, create_graph=True)[0]

@@ -495,3 +495,29 @@ def test_one_sample_whose_labels_have_factors(backend: ModuleType) -> None:
     arguments = torch.rand(513).round().double(), *torch.rand(2, 513, dtype=torch.float64)
     fast, exact = (m.element_loss(Focal(2.0), x, *arguments) for m, x in ((backend, z), (plain, reference)))
     compare(fast, exact, z, reference, TOLERANCE[z.dtype])
+
+
+class Miss(kernels.Phi):
+    """`1 - p`, of which the two results are what it was given and new memory."""
+
+    def value(self, log_p: Tensor) -> Tensor:
+        return -log_p.expm1()
+
+    def log_slope(self, log_p: Tensor) -> Tensor:
+        return log_p
+
+    def value_and_descent(self, surprise: Tensor, miss: Tensor) -> tuple[Tensor, Tensor]:
+        return miss, surprise.neg_().exp_()
+
+
+@pytest.mark.parametrize("backend", [blocked, by_rows, ON_CUDA])
+def test_a_loss_may_return_what_it_was_given(backend: ModuleType) -> None:
+    z, reference = pair(torch.linspace(-3, 3, 12))
+    arguments = (torch.arange(12) % 2).float(), torch.ones(()), torch.ones(())
+    compare(
+        backend.element_loss(Miss(), z, *arguments),
+        plain.element_loss(Miss(), reference, *arguments),
+        z,
+        reference,
+        2e-6,
+    )

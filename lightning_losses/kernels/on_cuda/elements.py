@@ -100,8 +100,8 @@ class _ElementLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, *rest = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            loss = plain.element_loss(ctx.phi, logits, *rest)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None, None
+            again = plain.differentiable_gradient(plain.element_loss, grad, ctx.phi, logits, *rest)
+            return None, again, None, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         grad, (grid, given) = _as_matrix(grad, logits.shape), _elements(ctx.phi, logits, *rest)
         with torch.cuda.device_of(logits):

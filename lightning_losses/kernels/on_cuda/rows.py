@@ -166,8 +166,8 @@ class _TargetLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, used, shift, descent, *numbers = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            loss = plain.target_loss(ctx.phi, logits, target, used, shift)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
+            again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
+            return None, again, None, None, None
         rows, classes = logits.shape
         tile, gradient = tile_for(classes), torch.empty_like(logits, memory_format=torch.contiguous_format)
         arguments = (grad.contiguous(), descent, gradient, logits, target, used, shift, *numbers)
@@ -207,8 +207,10 @@ class _RowExpectation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, coefficient, used, shift, *numbers = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            loss = plain.row_expectation(ctx.phi, logits, coefficient, used, shift)
-            return None, *torch.autograd.grad(loss, logits, grad, create_graph=True), None, None, None
+            again = plain.differentiable_gradient(
+                plain.row_expectation, grad, ctx.phi, logits, coefficient, used, shift
+            )
+            return None, again, None, None, None
         rows, classes = logits.shape
         tile, gradient = tile_for(classes), torch.empty_like(logits, memory_format=torch.contiguous_format)
         arguments = (grad.contiguous(), gradient, logits, coefficient, used, shift, *numbers, rows, classes)
