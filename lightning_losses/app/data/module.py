@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Literal
 
 import lightning as L
 import torch
@@ -146,7 +147,7 @@ class InMemoryData(L.LightningDataModule):
     def __init__(
         self,
         dataset: Dataset,
-        batch_size: int | str = 100,
+        batch_size: int | Literal["auto"] = 100,
         eval_batch_size: int = 1000,
         seed: int = 0,
         sampler: str | None = None,
@@ -179,12 +180,11 @@ class InMemoryData(L.LightningDataModule):
         return BatchLoader(part, BatchSampler(order, batch_size))
 
 
-def _batch_size(given: int | str, rows: int) -> int:
+def _batch_size(given: int | Literal["auto"], rows: int) -> int:
     """Return the number, for `auto` that which makes an epoch neither a few steps nor thousands."""
-    if not isinstance(given, str):
-        return int(positive("data.batch_size", given))
-    choice("data.batch_size", given, ("auto",))
-    return 2 ** min(max(round(math.log2(rows / STEPS)), 5), 11)
+    if given == "auto":
+        return 2 ** min(max(round(math.log2(rows / STEPS)), 5), 11)
+    return int(positive("data.batch_size", given))
 
 
 def _weight(dataset: Dataset, sampler: str) -> Tensor:
