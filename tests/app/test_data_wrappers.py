@@ -230,8 +230,3 @@ def test_the_margins_of_ldam_are_those_of_the_noisy_labels(command):
 @pytest.mark.parametrize(("rows", "size"), [(10, 32), (12_800, 64), (170_883, 1024), (10**7, 2048)])
 def test_the_automatic_batch_makes_about_200_steps_within_its_bounds(rows, size):
     assert _batch_size("auto", rows) == size
-
-
-def test_other_words_for_a_batch_size_are_refused():
-    with pytest.raises(ValueError, match=r"data\.batch_size.*'large'"):
-        _batch_size("large", 100)
