@@ -36,7 +36,7 @@ OWN_METRIC: dict[Task, str] = {
 
 
 def build_callbacks(
-    mapping: Mapping[str, Any], task: Task, logged: set[str], folder: Path, *, has_logger: bool = True
+    mapping: Mapping[str, Any], task: Task, logged: Mapping[str, str], folder: Path, *, has_logger: bool = True
 ) -> list[Callback]:
     """Build the callbacks of the config group `callbacks`.
 
@@ -44,7 +44,7 @@ def build_callbacks(
         mapping: The blocks `early_stopping`, `checkpoint`, `lr_monitor`, `progress_bar` (each may be None),
             `epoch_table`, and `schedules`: arguments of `Schedule` under any names.
         task: Decides what `monitor: auto` and `mode: auto` are.
-        logged: Names that can be monitored.
+        logged: Names that can be monitored, and whether `min` or `max` of each is better.
         folder: The run's.
         has_logger: Whether there is one that takes the learning rates.
 
@@ -73,7 +73,7 @@ def build_callbacks(
     return callbacks
 
 
-def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[str]) -> dict[str, Any] | None:
+def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: Mapping[str, str]) -> dict[str, Any] | None:
     """Put the task's own metric in the place of `auto`."""
     if block is None:
         return None
@@ -82,12 +82,12 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: set[
     own = _own_metric(task, logged)
     if block["monitor"] == "auto":
         block["monitor"] = own
-    if block["mode"] == "auto":
-        block["mode"] = better(block["monitor"] or own)
     if block["monitor"] is not None and block["monitor"] not in logged:
         raise ValueError(
             f"callbacks.{key}.monitor={block['monitor']} is not logged (logged: {', '.join(sorted(logged))})"
         )
+    if block["mode"] == "auto":
+        block["mode"] = logged[block["monitor"] or own]
     return block
 
 
@@ -105,15 +105,9 @@ def _checkpoints(folder: Path, block: dict[str, Any]) -> Iterator[Checkpoint]:
         yield WithinEpoch(folder / "last.ckpt", every_n_steps)
 
 
-def _own_metric(task: Task, logged: set[str]) -> str:
+def _own_metric(task: Task, logged: Mapping[str, str]) -> str:
     """Return the task's own metric, or what there is of accuracy and loss where the loss has no probabilities."""
     return next(name for name in (OWN_METRIC[task], "val/accuracy", "val/loss") if name in logged)
-
-
-def better(name: str) -> str:
-    """Return whether `min` or `max` of a metric is better."""
-    lower_is_better = ("loss", "objective", "error", "mse", "mae", "regularizer")
-    return "min" if any(part in name for part in lower_is_better) else "max"
 
 
 def _schedule(name: str, block: Mapping[str, Any]) -> Schedule:

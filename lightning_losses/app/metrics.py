@@ -15,6 +15,7 @@ from lightning_losses._validation import choice, nearest
 
 Metrics: TypeAlias = dict[str, dict[str, torchmetrics.Metric]]
 INPUTS = ("decision", "probabilities")
+LOWER = ("loss", "objective", "regularizer", "error", "mse", "mae", "deviance", "eer")  # in names: the less the better
 
 
 def build_metrics(mapping: Mapping[str, Mapping[str, Any] | None]) -> Metrics:
@@ -39,6 +40,13 @@ def build_metrics(mapping: Mapping[str, Mapping[str, Any] | None]) -> Metrics:
         kind = choice(f"metrics.{key}.of", arguments.pop("of", None), INPUTS)
         metrics[kind][key] = _metric_class(key, arguments.pop("name", ""))(**arguments)
     return metrics
+
+
+def better(name: str, metric: torchmetrics.Metric | None = None) -> str:
+    """Return whether `min` or `max` of what is logged by a name is better: as its metric knows it, else by the name."""
+    if metric is not None and metric.higher_is_better is not None:
+        return "max" if metric.higher_is_better else "min"
+    return "min" if any(part in name for part in LOWER) else "max"
 
 
 def _metric_class(key: str, name: str) -> type[torchmetrics.Metric]:

@@ -25,7 +25,7 @@ from lightning_losses._validation import check_types, choice
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
 from lightning_losses.app.memory import forget_peak, peak_memory
-from lightning_losses.app.metrics import Metrics, build_metrics
+from lightning_losses.app.metrics import Metrics, better, build_metrics
 from lightning_losses.app.models import build_model
 from lightning_losses.app.report import (
     baselines,
@@ -81,7 +81,8 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         metrics = usable_metrics(settings, net, data.dataset.task, data.dataset.parts["train"].x[:1])
         module = _build_module(settings, net, metrics)
         _check_fits(saved, module)
-        trainer = _build_trainer(settings, _logged_names(module, metrics), data, folder)
+        directions = _directions(metrics)
+        trainer = _build_trainer(settings, _logged(module, directions), data, folder)
         if by_time and trainer.world_size > 1:
             raise ValueError("folder must be given where several processes train, which begin at different times")
         if trainer.is_global_zero:
@@ -91,6 +92,7 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         result = _result(trainer, module, data, settings, history) | {
             "seconds": round(seconds, 2),
             "peak_memory_mb": peak_memory(),
+            "better": directions,
         }
         if trainer.is_global_zero:
             write_files(folder, result, history, module, data)
@@ -175,7 +177,9 @@ def usable_metrics(settings: Mapping[str, Any], net: nn.Module, task: Task, exam
     return metrics
 
 
-def _build_trainer(settings: Mapping[str, Any], logged: set[str], data: InMemoryData, folder: Path) -> L.Trainer:
+def _build_trainer(
+    settings: Mapping[str, Any], logged: Mapping[str, str], data: InMemoryData, folder: Path
+) -> L.Trainer:
     loggers = _loggers(settings["logger"], folder)
     callbacks = build_callbacks(settings["callbacks"], data.dataset.task, logged, folder, has_logger=bool(loggers))
     callbacks.append(KeepsRun(settings, data.dataset))
@@ -211,11 +215,16 @@ def _decide(settings: Mapping[str, Any], dataset: Dataset) -> Decide | None:
     return decide
 
 
-def _logged_names(module: ObjectiveModule, metrics: Metrics) -> set[str]:
-    """Return what can be monitored."""
-    names = ["loss", "objective", *(name for named in metrics.values() for name in named)]
-    penalties = {f"train/regularizer/{name}" for name in module.objective.regularizers}
-    return {f"{stage}/{name}" for stage in ("train", "val") for name in names} | penalties
+def _directions(metrics: Metrics) -> dict[str, str]:
+    """Return of what is logged in each stage whether `min` or `max` is better."""
+    own = {name: better(name) for name in ("loss", "objective")}
+    return own | {name: better(name, metric) for named in metrics.values() for name, metric in named.items()}
+
+
+def _logged(module: ObjectiveModule, directions: Mapping[str, str]) -> dict[str, str]:
+    """Return what can be monitored, and whether `min` or `max` is better."""
+    penalties = {f"train/regularizer/{name}": "min" for name in module.objective.regularizers}
+    return {f"{stage}/{name}": mode for stage in ("train", "val") for name, mode in directions.items()} | penalties
 
 
 def _loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:

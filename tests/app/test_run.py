@@ -86,6 +86,16 @@ def test_the_kept_epoch_is_the_best_by_the_tasks_own_metric(tmp_path):
 
 
 @pytest.mark.usefixtures("no_plots")
+def test_of_a_metric_that_falls_the_smallest_is_kept(tmp_path):
+    hamming = ["+metrics.binary.hamming={name: BinaryHammingDistance, of: decision}", "trainer.max_epochs=3"]
+    monitor = ["callbacks.checkpoint.monitor=val/hamming", "callbacks.early_stopping.monitor=val/hamming"]
+    trained = run(ll.compose(*QUICK, *hamming, *monitor, "optimizer.lr=0.1", "data.batch_size=20"), tmp_path)
+    values = trained.history["val_hamming"]
+    assert values.max() > values.min() == trained.result["checkpoint"]["score"]
+    assert (trained.result["better"]["hamming"], trained.result["better"]["auroc"]) == ("min", "max")
+
+
+@pytest.mark.usefixtures("no_plots")
 def test_checkpoints_are_plain_data_and_hold_the_returned_weights(tmp_path):
     trained = run(ll.compose(*QUICK), tmp_path)
     saved = torch.load(trained.result["checkpoint"]["path"], weights_only=True)
@@ -259,7 +269,7 @@ def test_every_task_has_its_plot_of_predictions(kind, write_table, tmp_path):
 def test_the_early_stop_and_the_best_epoch_can_be_left_out(tmp_path):
     cfg = ll.compose("callbacks=last")
     assert cfg.callbacks.early_stopping is None
-    built = callbacks.build_callbacks(cfg.callbacks, "binary", {"val/auroc", "val/loss"}, tmp_path)
+    built = callbacks.build_callbacks(cfg.callbacks, "binary", {"val/auroc": "max", "val/loss": "min"}, tmp_path)
     (keeper,) = (callback for callback in built if isinstance(callback, ModelCheckpoint))
     assert keeper.monitor is None
 

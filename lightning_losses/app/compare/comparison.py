@@ -8,11 +8,11 @@ from math import isnan, nan
 from typing import Any
 
 from lightning_losses._validation import choice
-from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.recall import recall_by_class
 from lightning_losses.app.compare.statistics import Mean, differences, holm, minus, paired_p
 from lightning_losses.app.compare.sweep import FINISHED, LEARNING, REPEATS, Job, command
 from lightning_losses.app.data import DRAWN, Task
+from lightning_losses.app.metrics import better
 
 LOSS, REFERENCE = "loss", "reference"
 ALPHA = 0.05
@@ -79,6 +79,7 @@ class Comparison:
         shared: How many rows judge for each row of training, where the repetitions divide the same rows anew; else 0.
         targets: The classes, labels or target columns.
         metrics: What was measured, the first is the one that counts.
+        better: Whether `min` or `max` of each metric is better.
         baseline: Name of the entry to which the others are compared.
         entries: Reference models, then the rest in the order of the sweep.
         notes: On models that are missing.
@@ -91,6 +92,7 @@ class Comparison:
     shared: float
     targets: Sequence[str]
     metrics: Sequence[str]
+    better: Mapping[str, str]
     baseline: str
     entries: Sequence[Entry]
     notes: Sequence[str]
@@ -117,7 +119,7 @@ class Comparison:
     def best(self, entries: Sequence[Entry], metric: str) -> list[Entry]:
         """Return those with the best mean of the entries that have all repetitions, several if they are equal."""
         means = {entry.name: entry.statistics[metric].mean.mean for entry in self.complete(entries, metric)}
-        best = (max if better(metric) == "max" else min)(means.values(), default=nan)
+        best = (max if self.better[metric] == "max" else min)(means.values(), default=nan)
         return [entry for entry in entries if entry.name in means and minus(means[entry.name], best) == 0]
 
 
@@ -180,6 +182,7 @@ def _compare(
         shared=shared,
         targets=result["targets"],
         metrics=metrics,
+        better=_better(jobs, metrics),
         baseline=base,
         entries=_with_statistics([*models, *losses], base, metrics, shared),
         notes=notes,
@@ -277,6 +280,12 @@ def _metrics(entries: Sequence[Entry], task: Task, wanted: str | None) -> list[s
     default = FIRST_METRIC[task] if FIRST_METRIC[task] in known else known[0]
     first = choice("compare.metric", wanted or default, known)
     return [first, *(metric for metric in known if metric != first)]
+
+
+def _better(jobs: Sequence[Job], metrics: Sequence[str]) -> dict[str, str]:
+    """Return what the jobs say of each metric; those that an older version has left say nothing."""
+    known = {name: mode for job in jobs for name, mode in job.result.get("better", {}).items()}
+    return {metric: known.get(metric, better(metric)) for metric in metrics}
 
 
 def _shared(jobs: Sequence[Job], part: str) -> float:

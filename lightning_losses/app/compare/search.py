@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.comparison import FIRST_METRIC
 from lightning_losses.app.compare.sweep import INTERRUPTED, RESULT, TRIALS
 from lightning_losses.app.errors import one_line
@@ -122,11 +121,11 @@ def _with(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 def _score(run: Run, metric: str | None) -> float | None:
     """Return the metric by which trials are compared, the greater the better; None if it has no value."""
     metrics = run.result["metrics"]
-    names = (f"val/{metric or FIRST_METRIC[run.result['task']]}", "val/accuracy", "val/loss")
-    name = next((name for name in names if name in metrics), None)
-    if name is None or not isfinite(metrics[name]):
+    names = (metric or FIRST_METRIC[run.result["task"]], "accuracy", "loss")
+    name = next((name for name in names if f"val/{name}" in metrics), None)
+    if name is None or not isfinite(value := metrics[f"val/{name}"]):
         return None
-    return float(metrics[name] if better(name) == "max" else -metrics[name])
+    return float(value if run.result["better"][name] == "max" else -value)
 
 
 def _rank(trial: Mapping[str, Any]) -> float:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lightning_losses.app.callbacks import better
 from lightning_losses.app.compare.comparison import ALPHA, LOSS, Comparison, Entry, shown_metric
 from lightning_losses.app.compare.search import shown
 from lightning_losses.app.compare.statistics import Mean
@@ -64,7 +63,7 @@ def metric_table(comparison: Comparison) -> Table:
         [
             Cell(entry.name, entry.name, _kind(entry, comparison)),
             _value(entry, first, entry in best[first]),
-            _difference(entry, first),
+            _difference(entry, first, comparison.better[first]),
             _p(entry, first),
             *(_value(entry, metric, entry in best[metric]) for metric in others),
             _amount(entry.seconds, ".1f"),
@@ -183,14 +182,14 @@ def _value(entry: Entry, metric: str, is_best: bool) -> Cell:
     return Cell(f"{mean.mean:.4f}", mean.mean, _half(mean), "best" * is_best)
 
 
-def _difference(entry: Entry, metric: str) -> Cell:
+def _difference(entry: Entry, metric: str, better: str) -> Cell:
     if metric not in entry.statistics or not entry.statistics[metric].difference.n:
         return Cell()
     of_metric = entry.statistics[metric]
     difference = of_metric.difference
     mark = ""
     if of_metric.p < ALPHA:
-        mark = "up" if (difference.mean > 0) == (better(metric) == "max") else "down"
+        mark = "up" if (difference.mean > 0) == (better == "max") else "down"
     return Cell(f"{difference.mean:+.4f}", difference.mean, _half(difference), mark)
 
 

@@ -1,5 +1,6 @@
 """How jobs are grouped, paired and tested."""
 
+import itertools
 import math
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_the_terms_of_a_loss_are_no_metrics(tmp_path):
         write_job(tmp_path / str(i), [f"loss={loss}"], {"average_precision": 0.5, **metrics})
     (comparison,) = compare(read_sweep(tmp_path), [])
     assert comparison.metrics == ["average_precision"]
+
+
+def test_of_a_metric_that_falls_the_smallest_is_best(tmp_path):
+    for i, (loss, seed) in enumerate(itertools.product(("l1", "mse"), range(4))):
+        mape = FOCAL[seed] if loss == "mse" else CE[seed]
+        overrides = [f"loss={loss}", f"seed={seed}"]
+        write_job(tmp_path / str(i), overrides, {"mape": mape}, seed=seed, better={"mape": "min"})
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    small, large = metric_table(comparison).rows
+    assert verdict(comparison).startswith("Best mean mape: l1, ")
+    assert [small[1].mark, large[1].mark, large[2].mark] == ["best", "", "down"]
 
 
 def test_another_baseline(sweep):

@@ -27,9 +27,12 @@ def trained(monkeypatch):
         metrics = {
             "val/average_precision": 1 - abs(cfg.optimizer.lr - 0.01),
             "test/average_precision": cfg.optimizer.lr,
+            "val/mape": cfg.optimizer.lr,
         }
+        better = {"average_precision": "max", "mape": "min"}
         module = SimpleNamespace(trainer=SimpleNamespace(world_size=1))
-        return Run(module, pd.DataFrame(), {"status": "finished", "task": "binary", "metrics": metrics}, folder)
+        result = {"status": "finished", "task": "binary", "metrics": metrics, "better": better}
+        return Run(module, pd.DataFrame(), result, folder)
 
     monkeypatch.setattr(searching, "train", train)
     return configs
@@ -48,6 +51,11 @@ def test_the_best_on_the_validation_part_is_kept(trained, tmp_path):
     assert [trial["score"] is None for trial in result["trials"]] == [rate > 0.05 for rate in rates]
     kept = {path.parent.name for path in tmp_path.glob("trials/*/checkpoints")}
     assert kept == {str(nearest)}
+
+
+def test_of_a_metric_that_falls_the_smallest_is_kept(trained, tmp_path):
+    result = run(ll.compose("compare.trials=8", "compare.metric=mape"), tmp_path).result
+    assert result["metrics"]["val/mape"] == min(cfg.optimizer.lr for cfg in trained)
 
 
 @pytest.mark.usefixtures("trained")
