@@ -411,12 +411,13 @@ HOOKS = {
 
 @pytest.mark.parametrize("kind", HOOKS)
 def test_an_epoch_is_logged_once_whatever_its_own_hook_calls(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = fit(Net(), loader(16), loader(16), max_epochs=2)
+    sparse: dict[str, Any] = {"regularizer": {"proximal_l1": 0.1}}
+    expected = fit(Net(**sparse), loader(16), loader(16), max_epochs=2)
     finished, finish = [], Net._ll_finish
     monkeypatch.setattr(Net, "_ll_finish", lambda self, stage: (finished.append(stage), finish(self, stage)))
-    module = HOOKS[kind]()
+    module = HOOKS[kind](**sparse)
     trainer = fit(module, loader(16), loader(16), max_epochs=2)
-    for name in ("train/loss", "train/objective", "val/loss", "val/objective"):
+    for name in ("train/loss", "train/objective", "train/sparsity/proximal_l1", "val/loss", "val/objective"):
         assert trainer.callback_metrics[name] == expected.callback_metrics[name]
     assert trainer.callback_metrics["own"] == 1.0
     assert [stage for stage in finished if stage == "train"] == ["train", "train"]

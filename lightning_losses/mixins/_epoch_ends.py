@@ -1,4 +1,4 @@
-"""The end of an epoch: its means are logged also where a module's own hook does not call `super()`."""
+"""The end of an epoch: what it has shown is logged also where a module's own hook does not call `super()`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def _finishing(hook: Callable[..., None], stage: str) -> Callable[..., None]:
         self._ll_is_finished = False
         hook(self)
         if not self._ll_is_finished:
-            self._ll_read_verdicts()
             self._ll_finish(stage)
 
     finishing._ll_finishes = True  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from lightning_losses._target_checks import may_look
 from lightning_losses.after_step import follow_steps
 from lightning_losses.constraints import Constraint
 from lightning_losses.gradient_window import GradientWindow, Verdict, add_penalties_
+from lightning_losses.mixins._epoch_ends import complete_hooks
 from lightning_losses.mixins._loading import Loadable
 from lightning_losses.non_finite import NonFinite
 from lightning_losses.objective import Auxiliary, Objective, Terms
@@ -63,6 +64,10 @@ class HasObjective(Loadable):
     objective: Objective
     _ll_penalties: dict[str, Tensor] | None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_hooks(cls, HasObjective)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if any("objective" in vars(base) for base in type(self).__mro__):
             raise TypeError(f"{type(self).__name__}.objective hides the mixin's own `objective`: rename it")
@@ -73,6 +78,7 @@ class HasObjective(Loadable):
         self._ll_reset()
         self._ll_observers: list[Callable[[Tensor, Tensor], None]] = []
         self._ll_skips = False
+        self._ll_is_finished = False
         self._ll_saved_progress: Sequence[Mapping[str, Any]] = []
         self._ll_watch: Callable[[Any, Objective], None] | None = None
 
@@ -169,9 +175,19 @@ class HasObjective(Loadable):
             )
 
     def on_train_epoch_end(self) -> None:
-        """Look at what steps on an accelerator have left unread."""
-        self._ll_read_verdicts()
+        """Finish the epoch."""
         super().on_train_epoch_end()
+        self._ll_finish("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Finish the epoch."""
+        super().on_validation_epoch_end()
+        self._ll_finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Finish the epoch."""
+        super().on_test_epoch_end()
+        self._ll_finish("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the hyper-parameters plain data, which loads with `weights_only=True`; save no ruined weights."""
@@ -264,6 +280,11 @@ class HasObjective(Loadable):
             both = torch.stack(unequal).any() if unequal else None
             self._ll_verdicts = Verdict(before.not_finite + verdict.not_finite, both)
         return True
+
+    def _ll_finish(self, stage: str) -> None:
+        """Read what the steps have left, and log what the epoch has shown."""
+        self._ll_is_finished = True
+        self._ll_read_verdicts()
 
     def _ll_read_verdicts(self) -> None:
         """Raise for a step that should not have been taken."""

@@ -24,7 +24,6 @@ from lightning_losses.label_counts import (
 )
 from lightning_losses.losses import HeadsLoss
 from lightning_losses.losses.registry import LossSpec, loss_spec
-from lightning_losses.mixins._epoch_ends import complete_hooks
 from lightning_losses.mixins.base import STATE_KEY, HasObjective, remember
 from lightning_losses.objective import Auxiliary, Objective, Terms, mean_loss
 from lightning_losses.ranks import TrainerRanks
@@ -80,10 +79,6 @@ class LossMixin(HasObjective):
         Focal(gamma=1.0)
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        complete_hooks(cls, LossMixin)
-
     def __init__(
         self,
         *args: Any,
@@ -97,7 +92,6 @@ class LossMixin(HasObjective):
         self.objective.loss = UncountedLoss(loss) if needs_counts(loss) else mean_loss(loss)
         self._ll_log_template = log_template
         self._ll_skipped_before = 0
-        self._ll_is_finished = False
         self._ll_means: dict[str, dict[int, EpochMeans]] = {stage: {} for stage in STAGES}
         self._ll_skips = choice("non_finite", non_finite, ("raise", "skip")) == "skip"
         self._ll_asked_exact = exact is True
@@ -233,30 +227,15 @@ class LossMixin(HasObjective):
             self._ll_start("train")
         return super().on_train_batch_start(batch, batch_idx)
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means."""
-        super().on_train_epoch_end()
-        self._ll_finish("train")
-
     def on_validation_epoch_start(self) -> None:
         """Start the epoch's means."""
         super().on_validation_epoch_start()
         self._ll_start("val")
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch's means."""
-        super().on_validation_epoch_end()
-        self._ll_finish("val")
-
     def on_test_epoch_start(self) -> None:
         """Start the epoch's means."""
         super().on_test_epoch_start()
         self._ll_start("test")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the epoch's means."""
-        super().on_test_epoch_end()
-        self._ll_finish("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save how to decide and what the loss has learned or counted in a place of its own: others load the rest."""
@@ -362,7 +341,7 @@ class LossMixin(HasObjective):
             self._ll_skipped_before = self._ll_skipped_steps
 
     def _ll_finish(self, stage: str) -> None:
-        self._ll_is_finished = True
+        super()._ll_finish(stage)
         _target_checks.report()
         ranks = TrainerRanks(self.trainer)
         loaders = max(self._ll_means[stage], default=0) + 1

@@ -50,14 +50,6 @@ class RegularizerMixin(HasObjective):
         }
         warn_of_double_decay([group for optimizer in optimizers for group in optimizer.param_groups], penalized)
 
-    def on_train_epoch_end(self) -> None:
-        """Log the share of exact zeros that each proximal penalty has reached."""
-        super().on_train_epoch_end()
-        proximal = {n: term for n, term in self.objective.regularizers.items() if isinstance(term, ProximalL1)}
-        self.log_dict(
-            {f"train/sparsity/{name}": term.sparsity(self) for name, term in proximal.items()}, sync_dist=True
-        )
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what regularizers remember, such as the weights that training started from."""
         super().on_save_checkpoint(checkpoint)
@@ -72,6 +64,13 @@ class RegularizerMixin(HasObjective):
         for name, term in self._ll_stateful().items():
             if name in states and states[name]["kind"] == term.name:
                 term.load_state_dict(states[name]["state"])
+
+    def _ll_finish(self, stage: str) -> None:
+        super()._ll_finish(stage)
+        if stage == "train":
+            proximal = {n: term for n, term in self.objective.regularizers.items() if isinstance(term, ProximalL1)}
+            exact_zeros = {f"train/sparsity/{name}": term.sparsity(self) for name, term in proximal.items()}
+            self.log_dict(exact_zeros, sync_dist=True)
 
     def _ll_stateful(self) -> dict[str, Any]:
         return {name: term for name, term in self.objective.regularizers.items() if hasattr(term, "state_dict")}
