@@ -139,9 +139,7 @@ class ClassificationLoss(RowwiseLoss):
 
     @property
     def _factors(self) -> ClassFactors:
-        buffers = self._buffers  # a module's attributes are found slowly
-        names = ("weight", "pos_weight", "class_alpha", "class_shift", "class_constant")
-        factors = ClassFactors(*[buffers[name] for name in names])
+        factors = ClassFactors(self.weight, self.pos_weight, self.class_alpha, self.class_shift, self.class_constant)
         return NO_FACTORS if all(factor is None for factor in factors) else factors
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 import lightning_losses as ll
 from tests.cases import (
@@ -105,6 +106,21 @@ def test_constants_are_not_saved_and_move_with_the_module() -> None:
     assert len(list(loss.buffers())) == 2
     assert all(buffer.dtype == torch.float32 for buffer in loss.to(torch.float32).buffers())
     assert all(buffer.device.type == "meta" for buffer in loss.to("meta").buffers())
+
+
+def test_class_weights_may_be_learned_or_parametrized() -> None:
+    class Double(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 2 * weight
+
+    z, y = batch("multiclass")
+    plain, learned, parametrized = (ll.CrossEntropyLoss(weight=WEIGHT["multiclass"], reduction="sum") for _ in range(3))
+    learned.weight = nn.Parameter(plain.weight)
+    assert torch.equal(learned(z, y), plain(z, y))
+    learned(z, y).backward()
+    assert learned.weight.grad.count_nonzero() == len(plain.weight)
+    parametrize.register_parametrization(parametrized, "weight", Double())
+    torch.testing.assert_close(parametrized(z, y), 2 * plain(z, y))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
