@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -41,9 +42,15 @@ def repeats_for(run: Run, least_seconds: float = 0.02) -> int:
 
 
 def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
-    """Return the seconds of each run: the median over rounds in which all of them take turns."""
+    """Return the seconds of each run: the median over rounds in which all of them take turns.
+
+    The order is another one in each round: what a run leaves in the allocator saves the next one page faults or costs
+    it some, and would always be the same one's.
+    """
     repeats = {name: repeats_for(run) for name, run in runs.items()}
-    rows = [{name: seconds_of(run, repeats[name]) for name, run in runs.items()} for _ in range(rounds)]
+    drawn = random.Random(0)
+    orders = [drawn.sample(list(runs), len(runs)) for _ in range(rounds)]
+    rows = [{name: seconds_of(runs[name], repeats[name]) for name in order} for order in orders]
     return {name: statistics.median(row[name] for row in rows) for name in runs}
 
 
