@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCHMARKS := blocks compiled growth label_audit linear_loss mixin_overhead regularizers rings speed speed_binary startup switches
-BACKENDS := plain cut by_rows on_cuda
+BACKENDS := plain cut wide by_rows on_cuda
 PYTEST_OPTIONS := -n auto --maxprocesses 8
 
 .DEFAULT_GOAL := help

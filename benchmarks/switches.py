@@ -36,6 +36,9 @@ CASES = {
     "gradient kept, 1024 x 1000": Case(blocked, "KEPT", 1024, 1000),
     "gradient kept, 4096 x 1000": Case(blocked, "KEPT", 4096, 1000),
     "gradient kept, 512 x 32000": Case(blocked, "KEPT", 512, 32000),
+    "softmax of float32, 8192 x 32": Case(blocked, "WIDE", 8192, 32),
+    "softmax of float32, 4096 x 100": Case(blocked, "WIDE", 4096, 100),
+    "softmax of float32, 512 x 1000": Case(blocked, "WIDE", 512, 1000),
     "rows of a linear layer, width 64": Case(linear, "LEAST_ROWS", 2048, 8000, 64),
 }
 

@@ -14,7 +14,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
 
-BACKENDS = ("plain", "blocked", "cut", "by_rows", "on_cuda")
+BACKENDS = ("plain", "blocked", "cut", "wide", "by_rows", "on_cuda")
 
 
 def pytest_addoption(parser):
@@ -57,12 +57,14 @@ def _backend(request, monkeypatch):
         return
     from lightning_losses import kernels  # after TRITON_INTERPRET is set
 
-    forced = importlib.import_module(f"lightning_losses.kernels.{'blocked' if name == 'cut' else name}")
+    forced = importlib.import_module(f"lightning_losses.kernels.{'blocked' if name in ('cut', 'wide') else name}")
     if name == "on_cuda":
         _round_as_gpus_do(monkeypatch)
     if name == "cut":
         monkeypatch.setattr(kernels.blocked, "BLOCK", 4)
         monkeypatch.setattr(kernels.elements, "BLOCK", 4)
+    if name == "wide":
+        monkeypatch.setattr(kernels.blocked, "WIDE", 1)
     choose = kernels._backend
 
     def backend(logits: Tensor, *constants: Tensor | None) -> ModuleType:

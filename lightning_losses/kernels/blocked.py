@@ -22,7 +22,8 @@ element_loss, checked_target = elements.element_loss, plain.checked_target
 
 BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
 KEPT = 2**23  # exponentials that are kept for the backward pass: 32 MB in float32
-WIDE = (torch.float32, torch.float64)  # what is computed with as it is
+AS_GIVEN = (torch.float32, torch.float64)  # what is computed with as it is
+WIDE = 64  # classes from which torch's softmax of float32 is faster than differences and their exponentials
 FAR_ODDS = math.exp(FAR)
 _ONE = torch.ones((), device="cpu")  # a number that is no tensor costs as much as the work on a small batch
 
@@ -61,7 +62,7 @@ class _Blocks:
 def _scores(logits: Tensor, shift: Tensor | None, out: Tensor | None = None) -> Tensor:
     if shift is not None:
         return torch.add(logits, shift, out=out)
-    if logits.dtype in WIDE:
+    if logits.dtype in AS_GIVEN:
         return logits
     return logits.float() if out is None else out.copy_(logits)
 
@@ -77,28 +78,31 @@ def _join(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
 
 
 class _OneBlock(torch.autograd.Function):
-    """The target loss of a matrix that is no larger than a block: its gradient is made in the forward pass."""
+    """The target loss of a matrix that is no larger than a block: its exponentials are kept."""
 
     @staticmethod
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         column = target.unsqueeze(1)
-        odds, _, surprise, others = _compare(lambda: _scores(logits, shift), logits.dtype, column)
+        if _is_wide(logits, shift):
+            odds, _, surprise, others, total = _normalize(logits, column)
+        else:
+            odds, _, surprise, others, total = _compare(lambda: _scores(logits, shift), logits.dtype, column)
         if not ctx.needs_input_grad[1]:
             return _value(phi, surprise, used)
-        value, at_target, factor = _value_and_slope(phi, surprise, others, used)
+        value, at_target, factor = _value_and_slope(phi, surprise, others, total, used)
         ctx.phi = phi
-        ctx.save_for_backward(logits, target, used, shift, odds.scatter_(1, column, at_target).mul_(factor))
+        ctx.save_for_backward(logits, target, used, shift, odds.scatter_(1, column, at_target), factor)
         return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, known = ctx.saved_tensors
+        logits, target, used, shift, odds, factor = ctx.saved_tensors
         if torch.is_grad_enabled():
             again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
             return None, again, None, None, None
-        gradient = known * grad.unsqueeze(1)
+        gradient = odds * (factor * grad.unsqueeze(1))
         if gradient.dtype != logits.dtype:
             gradient = gradient.to(logits.dtype)
         return None, _zero_unused_(gradient, used), None, None, None
@@ -112,41 +116,47 @@ class _ManyBlocks(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         needed = ctx.needs_input_grad[1]
-        may_be_kept = needed and logits.numel() <= KEPT and logits.dtype in WIDE
+        may_be_kept = needed and logits.numel() <= KEPT and logits.dtype in AS_GIVEN
         kept = torch.empty_like(logits, memory_format=torch.contiguous_format) if may_be_kept else None
-        reference, surprise, others = target_numbers(logits, target, shift, kept)
+        reference, surprise, others, total = target_numbers(logits, target, shift, kept)
         if not needed:
             return _value(phi, surprise, used)
-        value, at_target, factor = _value_and_slope(phi, surprise, others, used)
-        ctx.phi, ctx.odds = phi, None if kept is None else kept.scatter_(1, target.unsqueeze(1), at_target)
-        ctx.save_for_backward(logits, target, used, shift, reference, at_target, factor)
+        value, at_target, factor = _value_and_slope(phi, surprise, others, total, used)
+        ctx.phi, ctx.is_given_away = phi, False
+        odds = None if kept is None else kept.scatter_(1, target.unsqueeze(1), at_target)
+        ctx.save_for_backward(logits, target, used, shift, reference, at_target, factor, odds)
         return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
-        logits, target, used, shift, reference, at_target, factor = ctx.saved_tensors
+        logits, target, used, shift, reference, at_target, factor, odds = ctx.saved_tensors
         if torch.is_grad_enabled():
             again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
             return None, again, None, None, None
         factor = factor * grad.unsqueeze(1)
-        odds, ctx.odds = ctx.odds, None  # given away: a second backward pass makes them again
-        if odds is None:
+        if odds is None or ctx.is_given_away:  # a second backward pass makes them again
             gradient = target_gradient(logits, target, shift, reference, at_target, factor)
         else:
-            gradient = odds.mul_(factor)
+            ctx.is_given_away = True
+            gradient = odds.data.mul_(factor)  # of `data`: autograd would refuse a second pass what has changed
         return None, _zero_unused_(gradient, used), None, None, None
 
 
 def target_numbers(
     logits: Tensor, target: Tensor, shift: Tensor | None, kept: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the numbers of each row by `_compare`; `kept` gets the exponentials of all."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the numbers of each row by `_compare` or `_normalize`; `kept` gets the exponentials of all."""
     blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
+    wide = _is_wide(logits, shift)
     for rows in blocks:
         out = blocks.scratch(rows) if kept is None else kept[rows]
-        parts.append(_compare(partial(blocks.scores, rows, out), logits.dtype, column[rows], out)[1:])
-    reference, surprise, others = _join(parts)
-    return reference, surprise, others
+        if wide:
+            numbers = _normalize(logits[rows], column[rows], out)
+        else:
+            numbers = _compare(partial(blocks.scores, rows, out), logits.dtype, column[rows], out)
+        parts.append(numbers[1:])
+    reference, surprise, others, total = _join(parts)
+    return reference, surprise, others, total
 
 
 def target_gradient(
@@ -155,36 +165,64 @@ def target_gradient(
     """Return the exponentials of each row, with `at_target` in the target's place, times `factor`."""
     gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
     blocks, column = _Blocks(logits, shift), target.unsqueeze(1)
+    wide = _is_wide(logits, shift)
     for rows in blocks:
         block = gradient[rows]
         odds = block if block.dtype == blocks.dtype else blocks.scratch(rows)
-        exp_(torch.sub(blocks.scores(rows, odds), reference[rows], out=odds), logits.dtype)
+        if wide:
+            torch.softmax(logits[rows], dim=1, out=odds)
+        else:
+            exp_(torch.sub(blocks.scores(rows, odds), reference[rows], out=odds), logits.dtype)
         odds.scatter_(1, column[rows], at_target[rows]).mul_(factor[rows])
         if odds is not block:
             block.copy_(odds)
     return gradient
 
 
+def _is_wide(logits: Tensor, shift: Tensor | None) -> bool:
+    return logits.dtype == torch.float32 and shift is None and logits.shape[1] >= WIDE
+
+
 def _compare(
     scores: Callable[[], Tensor], given: torch.dtype, index: Tensor, out: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return `exp(z_c - r)`, 0 for the target, in `out`, then for each row `r`, `-log p` and the sum of the former.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return `exp(z_c - r)`, 0 for the target, in `out`; then for each row `r`, `-log p` and two sums of exponentials.
 
-    `r` is the target's score: on an easy row all information is in the others. Where one of these is ahead by more than
-    FAR, `r` is that much below it; `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to
-    `1 + sum` in any case.
+    The first sum leaves the target out, the second one is that of all classes. `r` is the target's score: on an easy
+    row all information is in the others. Where one of these is ahead by more than FAR, `r` is that much below it;
+    `exp(z_t - r)` does not matter beside the sum then, so that all classes add up to `1 + sum` in any case.
     """
     z = scores()
     at_target = z.gather(1, index)
-    odds = exp_(torch.sub(z, at_target, out=out), given).scatter_(1, index, 0.0)
-    others = odds.sum(dim=1, keepdim=True)
+    odds, others = _beside_target(z, at_target, given, index, out)
     if others.max().item() < FAR_ODDS:
-        return odds, at_target, others.log1p(), others
+        return odds, at_target, others.log1p(), others, others + _ONE
     z = scores()  # once more: `out` may have held them
     reference = torch.maximum(at_target, z.amax(dim=1, keepdim=True) - FAR)
+    odds, others = _beside_target(z, reference, given, index, out)
+    return odds, reference, others.log1p() + (reference - at_target), others, others + _ONE
+
+
+def _beside_target(
+    z: Tensor, reference: Tensor, given: torch.dtype, index: Tensor, out: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the exponentials, 0 for the target, and their sum, NaN where the reference is infinite."""
     odds = exp_(torch.sub(z, reference, out=out), given).scatter_(1, index, 0.0)
-    others = odds.sum(dim=1, keepdim=True)
-    return odds, reference, others.log1p() + (reference - at_target), others
+    return odds, odds.sum(dim=1, keepdim=True).add_(reference, alpha=0)
+
+
+def _normalize(z: Tensor, index: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the numbers of `_compare` for an `r` by which all classes add up to 1."""
+    share = torch.softmax(z, dim=1, out=out)
+    at_target = share.gather(1, index)
+    others = share.scatter_(1, index, 0.0).sum(dim=1, keepdim=True)
+    odds_against = others / at_target
+    score = z.gather(1, index)
+    surprise = odds_against.log1p()
+    if not odds_against.max().item() < FAR_ODDS:
+        far = z.amax(dim=1, keepdim=True) - score - share.amax(dim=1, keepdim=True).log()
+        surprise = surprise.where(odds_against < FAR_ODDS, far)
+    return share, score + surprise, surprise, others, torch.ones_like(others)
 
 
 def _value(phi: Phi, surprise: Tensor, used: Tensor | None) -> Tensor:
@@ -192,16 +230,18 @@ def _value(phi: Phi, surprise: Tensor, used: Tensor | None) -> Tensor:
     return value if used is None else value.where(used, 0)
 
 
-def _value_and_slope(phi: Phi, surprise: Tensor, others: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _value_and_slope(
+    phi: Phi, surprise: Tensor, others: Tensor, total: Tensor, used: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss, and what is to take the place of the target's odds and to multiply all of its row then.
 
     The target gets minus the sum of the others: nothing cancels.
     """
     if used is not None:
-        surprise, others = surprise.where(used.unsqueeze(1), 0), others.where(used.unsqueeze(1), 0)
-    everything = others + _ONE
-    value, descent = phi.value_and_descent(surprise, others / everything)
-    return value.squeeze_(1), others.neg_(), descent / everything
+        row = used.unsqueeze(1)
+        surprise, others, total = surprise.where(row, 0), others.where(row, 0), total.where(row, 1)
+    value, descent = phi.value_and_descent(surprise, others / total)
+    return value.squeeze_(1), others.neg_(), descent / total
 
 
 class _RowExpectation(torch.autograd.Function):
@@ -238,7 +278,7 @@ class _RowExpectation(torch.autograd.Function):
             log_p = torch.sub(blocks.scores(rows, work), peak[rows], out=work).sub_(others[rows])
             p_minus_1 = log_p.expm1()
             _, descent = ctx.phi.value_and_descent(-log_p, -p_minus_1)
-            by_class = descent.mul_(_by_row(coefficient, rows)).mul_(column[rows])
+            by_class = (descent * _by_row(coefficient, rows)).mul_(column[rows])
             # p * sum(by_class) - by_class, without the cancellation where p is close to 1
             rest = by_class.sum(dim=1, keepdim=True) - by_class
             gradient[rows] = rest.mul_(log_p.exp_()).addcmul_(by_class, p_minus_1)
@@ -249,6 +289,11 @@ def _by_row(coefficient: Tensor, rows: slice) -> Tensor:
     return coefficient if coefficient.dim() == 1 else coefficient[rows]
 
 
+def _if_wanted(logits: Tensor) -> Tensor:
+    """Let a function know that nobody wants a gradient: autograd tells it of the logits alone."""
+    return logits if torch.is_grad_enabled() else logits.detach()
+
+
 def target_loss(
     phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
@@ -257,7 +302,7 @@ def target_loss(
     if not size:
         return plain.target_loss(phi, logits, target, used, shift)
     way = _OneBlock if size <= BLOCK else _ManyBlocks
-    result: Tensor = way.apply(phi, logits, target, used, shift)
+    result: Tensor = way.apply(phi, _if_wanted(logits), target, used, shift)
     return result
 
 
@@ -265,5 +310,5 @@ def row_expectation(
     phi: Phi, logits: Tensor, coefficient: Tensor, used: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """See `plain.row_expectation`."""
-    result: Tensor = _RowExpectation.apply(phi, logits, coefficient, used, shift)
+    result: Tensor = _RowExpectation.apply(phi, _if_wanted(logits), coefficient, used, shift)
     return result

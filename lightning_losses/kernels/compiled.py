@@ -20,14 +20,14 @@ LEAST = 2**22  # elements; below, the compiled formula is faster: see benchmarks
 
 
 @torch.library.custom_op("lightning_losses::target_numbers", mutates_args=())
-def _numbers(logits: Tensor, target: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _numbers(logits: Tensor, target: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return blocked.target_numbers(logits, target, shift)
 
 
 @_numbers.register_fake
-def _(logits: Tensor, target: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
+def _(logits: Tensor, target: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # noqa: ARG001
     number = logits.new_empty((logits.shape[0], 1), dtype=torch.promote_types(logits.dtype, torch.float32))
-    return number, torch.empty_like(number), torch.empty_like(number)
+    return number, torch.empty_like(number), torch.empty_like(number), torch.empty_like(number)
 
 
 @torch.library.custom_op("lightning_losses::target_gradient", mutates_args=())
@@ -52,15 +52,15 @@ def _(
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None) -> Tensor:
-        reference, surprise, others = _numbers(logits, target, shift)
-        ctx.save_for_backward(logits, target, used, shift, reference, others)
+        reference, surprise, others, total = _numbers(logits, target, shift)
+        ctx.save_for_backward(logits, target, used, shift, reference, others, total)
         log_p = -surprise.squeeze(1)
         return log_p if used is None else log_p.where(used, 0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, target, used, shift, reference, others = ctx.saved_tensors
-        gradient = _gradient(logits, target, shift, reference, -others, -grad.unsqueeze(1) / (others + 1))
+        logits, target, used, shift, reference, others, total = ctx.saved_tensors
+        gradient = _gradient(logits, target, shift, reference, -others, -grad.unsqueeze(1) / total)
         return gradient if used is None else gradient.where(used.unsqueeze(1), 0), None, None, None
 
 

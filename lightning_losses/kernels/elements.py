@@ -71,7 +71,7 @@ def _write(
     """Write the loss of each element and its derivative by the score."""
     if torch.frac(share, out=slope).sum().item() == 0:  # all are labels
         sign = torch.rsub(share, 1, alpha=2)  # -1 of label 1
-        _write_phi(phi, _used_alone(scores * sign, used), loss, slope)
+        _write_phi(phi, scores * sign, used, loss, slope)
         slope.mul_(sign)
         if factors is not None:
             factor = torch.lerp(factors[1], factors[0], share)
@@ -79,8 +79,8 @@ def _write(
             slope.mul_(factor)
     else:
         of_zero, slope_of_zero = torch.empty_like(loss), torch.empty_like(slope)
-        _write_phi(phi, _used_alone(-scores, used), loss, slope)
-        _write_phi(phi, _used_alone(scores, used), of_zero, slope_of_zero)
+        _write_phi(phi, -scores, used, loss, slope)
+        _write_phi(phi, scores, used, of_zero, slope_of_zero)
         factor, factor_of_zero = share, 1 - share
         if factors is not None:
             factor, factor_of_zero = factors[0] * factor, factors[1] * factor_of_zero
@@ -88,13 +88,12 @@ def _write(
         slope.mul_(-factor).addcmul_(factor_of_zero, slope_of_zero)
 
 
-def _used_alone(against: Tensor, used: Tensor | None) -> Tensor:
-    """Make what is left out certainly right, which costs nothing and has no slope, whatever it holds."""
-    return against if used is None else against.where(used, -torch.inf)
-
-
-def _write_phi(phi: Phi, against: Tensor, loss: Tensor, slope: Tensor) -> None:
+def _write_phi(phi: Phi, against: Tensor, used: Tensor | None, loss: Tensor, slope: Tensor) -> None:
     """Write `phi(log p)` and its derivative by `against`, for `p = sigmoid(-against)`."""
+    if not against.amin().item() > -torch.inf:  # NaN, as torch has it, though the limit is 0
+        against = against.where(against > -torch.inf, torch.nan)
+    if used is not None:  # certainly right, which costs nothing and has no slope, whatever it holds
+        against = against.where(used, -torch.inf)
     miss = against.sigmoid()  # in memory of its own: it may be the value
     surprise = softplus(against, threshold=FAR, out=loss)  # type: ignore[call-arg]
     value, descent = phi.value_and_descent(surprise, miss)

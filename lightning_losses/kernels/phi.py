@@ -18,6 +18,14 @@ class Phi(Protocol):
 
     unsupported: ClassVar[Mapping[str, str]] = {}
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let go of what a base has made of another `value` or `log_slope`."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "value" in own or "log_slope" in own:
+            for name in {"value_and_descent", "formula"} - own.keys():
+                setattr(cls, name, getattr(Phi, name))
+
     def value(self, log_p: Tensor) -> Tensor:
         """Return `phi(l)`."""
 

@@ -76,11 +76,12 @@ def test_small_matrices_get_the_formula(monkeypatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shifted", [False, True])
-def test_shapes_that_the_compiler_is_told(dtype: torch.dtype, shifted: bool) -> None:
-    z, y = torch.randn(9, 5, dtype=dtype), torch.randint(5, (9,))
-    shift = torch.randn(5) if shifted else None
+@pytest.mark.parametrize("classes", [5, blocked.WIDE])
+def test_shapes_that_the_compiler_is_told(dtype: torch.dtype, shifted: bool, classes: int) -> None:
+    z, y = torch.randn(9, classes, dtype=dtype), torch.randint(classes, (9,))
+    shift = torch.randn(classes) if shifted else None
     torch.library.opcheck(compiled._numbers, (z, y, shift))
-    reference, _, others = compiled._numbers(z, y, shift)
+    reference, _, others, _ = compiled._numbers(z, y, shift)
     torch.library.opcheck(compiled._gradient, (z, y, shift, reference, -others, torch.ones(9, 1)))
 
 

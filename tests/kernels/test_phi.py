@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from lightning_losses import kernels
 from lightning_losses.functional import classification
 from lightning_losses.functional.classification import (
     CrossEntropy,
@@ -52,3 +54,17 @@ CORE = {cls for cls in vars(classification).values() if isinstance(cls, type) an
 
 def test_every_core_loss_is_tested() -> None:
     assert {type(phi) for phi in PHIS} == CORE
+
+
+def test_a_subclass_is_what_it_overrides() -> None:
+    class Twice(CrossEntropy):
+        def value(self, log_p: Tensor) -> Tensor:
+            return -2 * log_p
+
+        def log_slope(self, log_p: Tensor) -> Tensor:
+            return torch.full_like(log_p, 2.0).log()
+
+    z = torch.zeros(1, 2, requires_grad=True)
+    loss = kernels.target_loss(Twice(), z, torch.tensor([0]))
+    assert torch.equal(loss, kernels.target_loss(Twice(), z.detach(), torch.tensor([0])))
+    torch.testing.assert_close(torch.autograd.grad(loss.sum(), z)[0], torch.tensor([[-1.0, 1.0]]))

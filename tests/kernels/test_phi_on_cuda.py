@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import lightning_losses as ll
 from lightning_losses.functional.classification import Focal
 from lightning_losses.kernels import Phi
+from tests.cases import needed
 from tests.kernels.test_phi import LOG_P, PHIS
 
 triton = pytest.importorskip("triton", reason="its interpreter stands in for a GPU")
@@ -30,6 +32,11 @@ def _cost_kernel(surprise, p, miss, value, descent, parameters, PHI: tl.constexp
 def _log1p_kernel(x, out, WIDTH: tl.constexpr):
     at = tl.arange(0, WIDTH)
     tl.store(out + at, log1p(tl.load(x + at)))
+
+
+def example(name: str) -> ll.Loss:
+    """Return a loss with the arguments that it cannot do without."""
+    return ll.get_loss(name, **needed(name))
 
 
 def costs(phi: Phi, log_p: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -62,11 +69,24 @@ def test_at_the_ends(phi: Phi, dtype: torch.dtype) -> None:
     torch.testing.assert_close(descent[:2], slope, rtol=2e-6, atol=1e-18)  # gamma < 1 has a smallest number of its own
 
 
-def test_a_subclass_has_no_formula() -> None:
-    class Own(Focal):
-        """May compute something else."""
+def test_a_subclass_that_computes_something_else_has_no_formula() -> None:
+    class Same(Focal):
+        """Has options of its own."""
 
-    assert not on_cuda.has_formula(Own(2.0))
+    class Other(Focal):
+        def value(self, log_p: Tensor) -> Tensor:
+            return 2 * super().value(log_p)
+
+    assert on_cuda.has_formula(Same(2.0))
+    assert not on_cuda.has_formula(Other(2.0))
+
+
+OF_LIKELIHOOD = [name for name in ll.list_losses() if Phi in type(getattr(example(name), "phi", None)).__mro__]
+
+
+@pytest.mark.parametrize("name", OF_LIKELIHOOD)
+def test_every_loss_that_is_a_function_of_the_likelihood_has_its_formula(name: str) -> None:
+    assert on_cuda.has_formula(example(name).phi)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

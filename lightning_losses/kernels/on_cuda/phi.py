@@ -89,8 +89,8 @@ def cost(PHI: tl.constexpr, surprise, p, miss, parameters):
 
 
 def has_formula(phi: Phi) -> bool:
-    """Return whether a kernel can compute `phi`; a subclass inherits no formula, for it may compute something else."""
-    return "formula" in vars(type(phi))
+    """Return whether a kernel can compute `phi`."""
+    return type(phi).formula is not Phi.formula
 
 
 def formula(phi: Phi) -> dict[str, Any]:
@@ -100,5 +100,5 @@ def formula(phi: Phi) -> dict[str, Any]:
     """
     name, *parameters = phi.formula()
     rounded = [ctypes.c_float(number).value for number in parameters]
-    pairs = [(near, number - near) for near, number in zip(rounded, parameters, strict=True)]
+    pairs = [(near, float(number - near)) for near, number in zip(rounded, parameters, strict=True)]
     return {"PHI": getattr(sys.modules[__name__], name), "parameters": (*pairs[0], *pairs[1])}

@@ -159,7 +159,7 @@ class _TargetLoss(torch.autograd.Function):
             )
         value, descent = phi.value_and_descent(softplus(against, threshold=FAR), against.sigmoid())
         ctx.phi = phi
-        ctx.save_for_backward(logits, target, used, shift, descent, *numbers)
+        ctx.save_for_backward(logits, target, used, shift, descent.contiguous(), *numbers)
         return value
 
     @staticmethod
