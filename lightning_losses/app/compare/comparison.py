@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
@@ -50,7 +50,7 @@ class Entry:
         values: Metric -> repetition -> value, on the part that judges.
         seconds: Of training, for each repetition.
         memory: Peak of the process in MB, for each repetition.
-        recall: Of each class, for each repetition.
+        recall: Of each class, by repetition.
         jobs: Those that have finished; of a reference model none.
         command: What repeats it; None for a reference model.
         statistics: By metric.
@@ -61,7 +61,7 @@ class Entry:
     values: Mapping[str, Mapping[str, float]]
     seconds: Sequence[float]
     memory: Sequence[float]
-    recall: Sequence[Sequence[float]]
+    recall: Mapping[str, Sequence[float]]
     jobs: Sequence[Job]
     command: str | None
     statistics: Mapping[str, Statistic]
@@ -112,15 +112,21 @@ class Comparison:
         return {repeat for entry in self.entries for repeat in entry.values.get(metric, {})}
 
     def complete(self, entries: Sequence[Entry], metric: str) -> list[Entry]:
-        """Return the entries that have all repetitions: the means of others are of other rows or seeds."""
-        repeats = self.repeats(metric)
-        return [entry for entry in entries if repeats and entry.values.get(metric, {}).keys() == repeats]
+        """Return the entries that have all repetitions."""
+        found = have_all([entry.values.get(metric, {}) for entry in self.entries])
+        return [entry for entry, has_all in zip(self.entries, found, strict=True) if has_all and entry in entries]
 
     def best(self, entries: Sequence[Entry], metric: str) -> list[Entry]:
         """Return those with the best mean of the entries that have all repetitions, several if they are equal."""
         means = {entry.name: entry.statistics[metric].mean.mean for entry in self.complete(entries, metric)}
         best = (max if self.better[metric] == "max" else min)(means.values(), default=nan)
         return [entry for entry in entries if entry.name in means and minus(means[entry.name], best) == 0]
+
+
+def have_all(runs: Sequence[Collection[str]]) -> list[bool]:
+    """Tell which have the repetitions that any has: the means of others are of other rows or seeds."""
+    repeats = set[str]().union(*runs)
+    return [bool(repeats) and set(own) == repeats for own in runs]
 
 
 def compare(
@@ -216,7 +222,7 @@ def _loss(name: str, jobs: Sequence[Job], part: str) -> Entry:
         values=_by_metric({job.repeat: job.metrics for job in jobs}, part),
         seconds=[job.result["seconds"] for job in jobs],
         memory=[value for value in memory if value is not None],
-        recall=[recall for job in jobs if (recall := _recall(job, part)) is not None],
+        recall={job.repeat: recall for job in jobs if (recall := _recall(job, part)) is not None},
         jobs=jobs,
         command=_command(jobs),
         statistics={},
@@ -242,17 +248,19 @@ def _references(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part:
         notes |= dict.fromkeys(f"{name}: {record['error']}" for record in group if record["error"])
         fitted = [record for record in group if record["status"] == FINISHED]
         if fitted:
-            of_repeat = {
-                repeats[job]: record["metrics"] for record in fitted for job in record["jobs"] if job in repeats
-            }
+            of_repeat = {repeats[job]: record for record in fitted for job in record["jobs"] if job in repeats}
             entries.append(
                 Entry(
                     name=name,
                     kind=REFERENCE,
-                    values=_by_metric(of_repeat, part),
+                    values=_by_metric({repeat: record["metrics"] for repeat, record in of_repeat.items()}, part),
                     seconds=[record["seconds"] for record in fitted],
                     memory=[],
-                    recall=[recall for record in fitted if (recall := record["recall"][part]) is not None],
+                    recall={
+                        repeat: recall
+                        for repeat, record in of_repeat.items()
+                        if (recall := record["recall"][part]) is not None
+                    },
                     jobs=[],
                     command=None,
                     statistics={},
@@ -292,9 +300,10 @@ def _shared(jobs: Sequence[Job], part: str) -> float:
     """Return how many rows judge for each row of training, if the repetitions divide the same rows anew."""
     if jobs[0].result["config"]["data"]["name"] in DRAWN:
         return 0.0
-    judged = {job.outputs[part].rows.numpy().tobytes() if part in job.outputs else job.repeat for job in jobs}
+    divisions: set[bytes | str] = {job.outputs[part].rows.numpy().tobytes() for job in jobs if part in job.outputs}
+    divisions = divisions or {job.division for job in jobs}
     rows = jobs[0].result["rows"]
-    return rows[part] / rows["train"] if len(judged) > 1 else 0.0
+    return rows[part] / rows["train"] if len(divisions) > 1 else 0.0
 
 
 def _with_statistics(entries: Sequence[Entry], baseline: str, metrics: Sequence[str], shared: float) -> list[Entry]:

@@ -83,12 +83,13 @@ def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
     divisions: dict[str, list[Job]] = {}
     for job in jobs:
         if job.status == FINISHED:
-            divisions.setdefault(json.dumps(job.result["config"]["data"], sort_keys=True), []).append(job)
+            divisions.setdefault(job.division, []).append(job)
     records: list[dict[str, Any]] = []
-    for i, (data, of_data) in enumerate(divisions.items()):
-        load = cache(partial(build_data, json.loads(data), of_data[0].result["task"]))
+    for i, of_data in enumerate(divisions.values()):
+        task = of_data[0].result["task"]
+        load = cache(partial(build_data, of_data[0].result["config"]["data"], task))
         for kind in cfg.compare.references:
-            name = KINDS[kind][of_data[0].result["task"]][0] if kind in KINDS else str(kind)
+            name = KINDS[kind][task][0] if kind in KINDS else str(kind)
             say(f"reference model, {name}, data {i + 1} of {len(divisions)}")
             try:
                 record = _fit(kind, load().dataset, cfg)

@@ -65,8 +65,13 @@ class Job:
     @property
     def repeat(self) -> str:
         """Its seeds and the rows that they choose: jobs that share it differ in how they learn alone."""
+        return json.dumps([self.result["seed"], self.division], sort_keys=True)
+
+    @property
+    def division(self) -> str:
+        """Its task and data, and how they are divided: jobs that share it learn from the same rows."""
         data = {key: value for key, value in self.result["config"]["data"].items() if key not in LEARNING}
-        return json.dumps([self.result["seed"], data], sort_keys=True)
+        return json.dumps([self.result["task"], data], sort_keys=True)
 
     @property
     def metrics(self) -> dict[str, float]:

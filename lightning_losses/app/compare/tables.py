@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lightning_losses.app.compare.comparison import ALPHA, LOSS, Comparison, Entry, shown_metric
+from lightning_losses.app.compare.comparison import ALPHA, LOSS, Comparison, Entry, have_all, shown_metric
 from lightning_losses.app.compare.search import shown
 from lightning_losses.app.compare.statistics import Mean
 from lightning_losses.app.compare.sweep import FAILED, FINISHED, Job
@@ -82,9 +82,9 @@ def recall_table(comparison: Comparison) -> Table | None:
     if not entries:
         return None
     # a class without rows in a run has no recall there, and counts in the other runs alone
-    means = pd.DataFrame([pd.DataFrame(entry.recall, dtype=float).mean() for entry in entries])
-    runs = [len(entry.recall) for entry in entries]
-    complete = [count == max(runs) and runs.count(count) > 1 for count in runs]
+    means = pd.DataFrame([pd.DataFrame(list(entry.recall.values()), dtype=float).mean() for entry in entries])
+    found = have_all([entry.recall for entry in entries])
+    complete = [has_all and sum(found) > 1 for has_all in found]
     rows = [
         [Cell(target, target), *(_recall(float(mean), float(mean) == best) for mean in means[i])]
         for (i, target), best in zip(enumerate(comparison.targets), means[complete].max(), strict=True)

@@ -146,6 +146,33 @@ def test_equal_means_share_the_star_and_fewer_runs_have_none(tmp_path):
     assert "best" not in {cell.mark for cell in cells}
 
 
+def test_means_of_other_runs_have_no_star(tmp_path):
+    for loss, seed in (("ce", 1), ("focal", 0)):
+        write_job(tmp_path / loss, [f"loss={loss}", f"seed={seed}"], {"average_precision": 0.5}, seed=seed)
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    cells = [
+        cell for table in (metric_table(comparison), recall_table(comparison)) for row in table.rows for cell in row
+    ]
+    assert "best" not in {cell.mark for cell in cells}
+
+
+def test_a_lost_file_of_outputs_changes_no_test(tmp_path):
+    write_sweep(tmp_path, {"ce": CE, "focal": FOCAL})
+    whole = compare(read_sweep(tmp_path), [])[0].entries[1].statistics
+    (tmp_path / "2" / "outputs.npz").unlink()
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert (comparison.shared, comparison.entries[1].statistics) == (0.0, whole)
+    assert len(comparison.entries[0].recall) == 3
+
+
+@pytest.mark.parametrize(("data_seed", "shared"), [([0, 0, 0, 0], 0.0), ([0, 1, 2, 3], 40 / 60)])
+def test_without_any_outputs_the_settings_say_whether_rows_are_shared(data_seed, shared, tmp_path):
+    for seed in range(4):
+        write_job(tmp_path / str(seed), [f"seed={seed}"], {"f1": 0.5}, seed=seed, data={"seed": data_seed[seed]})
+        (tmp_path / str(seed) / "outputs.npz").unlink()
+    assert compare(read_sweep(tmp_path), [])[0].shared == pytest.approx(shared)
+
+
 def test_jobs_on_other_rows_are_not_paired(tmp_path):
     for i, (loss, fraction) in enumerate([("ce", 0.2), ("focal", 0.3)]):
         write_job(tmp_path / str(i), [f"loss={loss}"], {"average_precision": 0.5}, data={"test_fraction": fraction})
@@ -201,7 +228,7 @@ def test_recall_of_each_class_is_counted_from_the_rows(sweep):
     outputs = sweep[0].outputs["test"]
     target, decision = outputs.target.flatten() == 1, outputs.decision.flatten() == 1
     expected = [float((~decision[~target]).float().mean()), float(decision[target].float().mean())]
-    assert comparison.entries[0].recall[0] == pytest.approx(expected)
+    assert comparison.entries[0].recall[sweep[0].repeat] == pytest.approx(expected)
 
 
 def test_a_class_without_rows_in_a_run_counts_in_the_others_alone(sweep):

@@ -18,7 +18,8 @@ RINGS = ["data=rings", "data.positives=100", "data.negatives=300", "data.test_fr
 
 def job(name, task, *overrides):
     cfg = ll.compose(*overrides)
-    result = {"status": "finished", "task": task, "config": {"data": OmegaConf.to_container(cfg.data, resolve=True)}}
+    config = {"data": OmegaConf.to_container(cfg.data, resolve=True)}
+    result = {"status": "finished", "task": task, "seed": cfg.seed, "config": config}
     return Job(name, None, {}, result)
 
 
@@ -47,6 +48,23 @@ def test_metrics_are_scikit_learns_on_the_same_rows(tmp_path):
         assert record["metrics"]["test/average_precision"] == pytest.approx(average_precision_score(test_y, said))
         assert record["metrics"]["test/accuracy"] == pytest.approx(accuracy_score(test_y, decided))
         assert record["recall"]["test"] == pytest.approx(recall_score(test_y, decided, average=None))
+
+
+def test_each_division_is_fitted_once(tmp_path):
+    table = tmp_path / "two.csv"
+    table.write_text("x,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)))
+    rows = ["data=csv", f"data.path={table}", "data.target=y"]
+    learned = [
+        ["data.batch_size=16"],
+        ["data.batch_size=32", "data.sampler=balanced"],
+        ["data.eval_batch_size=7", "seed=1"],
+    ]
+    jobs = [job(str(i), "binary", *rows, "data.seed=0", *own) for i, own in enumerate(learned)]
+    jobs += [job("3", "binary", *rows, "seed=1"), job("4", "multiclass", *rows, "data.seed=0")]
+    fit_references(tmp_path, jobs, ll.compose("compare.references=[linear]"))
+    records = read_references(tmp_path)
+    assert [record["jobs"] for record in records] == [["0", "1", "2"], ["3"], ["4"]]
+    assert {record["status"] for record in records} == {"finished"}
 
 
 @pytest.mark.parametrize(
