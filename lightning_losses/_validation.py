@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
+import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
 from os import PathLike
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from typing_extensions import get_type_hints
 
 _T = TypeVar("_T")
+LISTS = (Sequence, Iterable, list)
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 
 
@@ -64,45 +69,79 @@ def in_interval(argument: str, value: object, low: float, high: float) -> float:
     return number
 
 
-def check_types(prefix: str, given: Mapping[str, Any], *owners: object) -> None:
+def block(name: str, given: Any) -> Mapping[str, Any]:
+    """Return a block of a config, an empty one where it is None, or raise a TypeError where it is none."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} must be a block, as in {{name: value}}, got {given!r}")
+    return given
+
+
+def check_types(prefix: str, given: Mapping[str, Any] | None, *owners: object) -> None:
     """Raise a TypeError if a value is not of the kind that its argument is annotated with.
 
-    For what comes from YAML: truth values, numbers, texts and lists of them. Other kinds take anything.
+    For what comes from YAML: truth values, numbers, texts, lists and blocks of them; and what only Python makes.
 
     Args:
         prefix: Before the name of each argument.
-        given: The values.
+        given: The values, a block.
         owners: Functions or classes with annotations, the later ones hold.
     """
-    kinds = {name: kind for owner in owners for name, kind in get_type_hints(owner).items()}
-    for name, value in given.items():
+    kinds = {name: kind for owner in owners for name, kind in _kinds(owner).items()}
+    for name, value in block(prefix, given).items():
         if name in kinds and not _is_of(value, kinds[name]):
             raise TypeError(f"{prefix}.{name} must be {_in_words(kinds[name])}, got {value!r}")
 
 
+def _kinds(owner: Any) -> dict[str, Any]:
+    """Return what is annotated, one by one: a name that torch imports for type checkers alone says nothing here."""
+    kinds: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(owner).items():
+        with suppress(NameError):
+            one = SimpleNamespace(__annotations__={name: annotation})
+            kinds |= get_type_hints(one, vars(sys.modules[owner.__module__]), vars(collections.abc))
+    return kinds
+
+
 def _is_of(value: object, kind: Any) -> bool:
-    parts = get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is_of(value, part) for part in parts)
-    if get_origin(kind) is Literal:
-        return value in parts
-    if get_origin(kind) is Sequence:
-        return isinstance(value, Sequence) and not isinstance(value, str) and all(_is_of(v, *parts) for v in value)
+    if get_origin(kind) is not None:
+        return _is_made_of(value, get_origin(kind), get_args(kind))
     if kind in (int, float):  # True is no number, but an int to Python
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     if kind is str:
         return isinstance(value, (str, PathLike))
-    return isinstance(value, kind) if kind in (bool, NoneType) else True
+    return isinstance(value, kind) if isinstance(kind, type) and kind is not Any else True
+
+
+def _is_made_of(value: object, origin: Any, parts: Sequence[Any]) -> bool:
+    if origin in (Union, UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if origin is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if origin in (Mapping, dict):
+        return isinstance(value, Mapping)
+    if origin not in (*LISTS, tuple):
+        return True
+    if not isinstance(value, Collection) or isinstance(value, (str, Mapping)):
+        return False
+    kinds = parts if origin is tuple else [*parts] * len(value)
+    return len(value) == len(kinds) and all(map(_is_of, value, kinds))
 
 
 def _in_words(kind: Any) -> str:
-    parts = get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_in_words(part) for part in parts)
-    if get_origin(kind) is Literal:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        in_yaml = [part for part in parts if part in KINDS or get_origin(part) is not None]
+        return " or ".join(map(_in_words, in_yaml or parts))
+    if origin is Literal:
         return " or ".join(map(str, parts))
-    if get_origin(kind) is Sequence:
+    if origin is tuple:
+        return f"a list of {len(parts)}, each {_in_words(parts[-1])}"
+    if origin in LISTS:
         return f"a list, each {_in_words(*parts)}"
+    if origin in (Mapping, dict):
+        return "a block"
     return KINDS.get(kind, getattr(kind, "__name__", str(kind)))
 
 

@@ -34,8 +34,11 @@ def run(cfg: DictConfig, folder: str | Path | None = None) -> Run:
         >>> trained.history[["epoch", "loss", "val_auroc"]]  # doctest: +SKIP
     """
     # lightning and scikit-learn take seconds to import; `--help` needs neither
+    from lightning_losses._mapping import plain
+    from lightning_losses.app.compare.settings import check_settings
     from lightning_losses.app.training import new_folder, train
 
+    check_settings(plain(cfg.compare))
     if cfg.compare.trials is None:
         return train(cfg, folder)
     from lightning_losses.app.compare.search import search

@@ -132,6 +132,10 @@ def _settings(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
         cfg.sizes.shares = [count / len(rows.y) for count in cfg.sizes.counts]
     settings = _plain(cfg)
     _check_takes_two_classes(settings["loss"].get("name"), dataset.task)
+    if (metric := settings["compare"]["metric"]) is not None:  # before a sweep has been trained for nothing
+        choice(
+            "compare.metric", metric, [name for name, spec in (settings["metrics"][dataset.task] or {}).items() if spec]
+        )
     if dataset.task != "regression":
         counts = LabelCounts(dataset.task, count_labels(dataset.task, [rows.y]))
         settings["loss"] = with_counts(settings["loss"], counts)

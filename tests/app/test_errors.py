@@ -131,6 +131,13 @@ CASES = {
     ),
     "unknown split": (None, ["data.split=stratfied"], "did you mean 'stratified'?"),
     "no features": ({"y": CLASSES}, ["data.target=y"], "no column is left to predict from"),
+    "fold without folds": (None, ["data.fold=1"], "data.fold=1 needs data.folds, as in data.folds=5"),
+    "unknown metric of the report": (
+        None,
+        ["compare.metric=averge_precision", "metrics.binary.auroc=null"],
+        "compare.metric must be one of 'accuracy', 'average_precision', 'f1', 'calibration_error', "
+        "got 'averge_precision', did you mean 'average_precision'?",
+    ),
     "fractions": (None, ["data.val_fraction=0.6", "data.test_fraction=0.5"], "must leave rows for every part"),
 }
 

@@ -15,6 +15,18 @@ from lightning_losses.app.errors import one_line
 class Report(Callback):
     """Reports a sweep of trainings when it has ended."""
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """End at once, with exit status 1, where the report could not be made as the block `compare` wants it."""
+        from lightning_losses._mapping import plain
+        from lightning_losses.app.compare.settings import check_settings
+
+        if config.mode != "train":
+            return
+        try:
+            check_settings(plain(config.compare))
+        except Exception as error:  # Hydra would make a warning of it
+            sys.exit(f"lightning-losses: {one_line(error)}")
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report; exit status 1 if a job or a reference model has failed, or there is nothing to report.
 
@@ -56,8 +68,12 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     from lightning_losses.app.tables import say
 
     jobs = read_sweep(folder)
+    unfitted = ""
     if fit:
-        fit_references(folder, jobs, cfg)
+        try:
+            fit_references(folder, jobs, cfg)
+        except Exception as error:  # the page of what was trained is worth more
+            unfitted = one_line(error)
     page = write_report(folder, cfg.compare)
     for job in jobs:
         if job.status not in (FINISHED, NOT_STARTED):
@@ -67,8 +83,10 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     failed = [record for record in read_references(folder) if record["status"] == FAILED]
     for record in failed:
         say(f"reference model {record['name']} failed: {record['error']}")
+    if unfitted:
+        say(f"reference models failed: {unfitted}")
     if jobs[0].is_alone:
         say("path is the folder of a single run: there is nothing to compare it to")
     say("report in")
     say(str(page))
-    return sum(job.status == FAILED for job in jobs) + len(failed)
+    return sum(job.status == FAILED for job in jobs) + len(failed) + bool(unfitted)

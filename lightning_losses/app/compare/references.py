@@ -18,7 +18,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from lightning_losses._validation import choice
 from lightning_losses.app.compare.recall import recall_by_class
 from lightning_losses.app.compare.sweep import FAILED, FINISHED, Job
 from lightning_losses.app.data import Dataset, Part, Task, build_data
@@ -88,8 +87,8 @@ def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
     for i, of_data in enumerate(divisions.values()):
         task = of_data[0].result["task"]
         load = cache(partial(build_data, of_data[0].result["config"]["data"], task))
-        for kind in cfg.compare.references:
-            name = KINDS[kind][task][0] if kind in KINDS else str(kind)
+        for kind in cfg.compare.references or ():
+            name = KINDS[kind][task][0]
             say(f"reference model, {name}, data {i + 1} of {len(divisions)}")
             try:
                 record = _fit(kind, load().dataset, cfg)
@@ -109,7 +108,7 @@ def read_references(folder: Path) -> list[dict[str, Any]]:
 
 def _fit(kind: str, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     """Return the metrics and the time of one model, or why there are none."""
-    _, make = KINDS[choice("compare.references", kind, KINDS)][dataset.task]
+    _, make = KINDS[kind][dataset.task]
     train = dataset.parts["train"]
     x = train.x.flatten(1).numpy()
     size = x.size * dataset.outputs

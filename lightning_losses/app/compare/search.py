@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from math import exp, inf, isfinite, log
+from math import exp, inf, isfinite, log, nan
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_losses.app.compare.comparison import FIRST_METRIC
+from lightning_losses.app.compare.settings import ranges
 from lightning_losses.app.compare.sweep import INTERRUPTED, RESULT, TRIALS
 from lightning_losses.app.errors import one_line
 from lightning_losses.app.files import write_json
@@ -36,13 +37,10 @@ def search(cfg: DictConfig, folder: Path) -> Run:
         The chosen run.
 
     Raises:
-        ValueError: `compare.trials` is no whole number of at least 1, `ckpt_path` is given, or a range in
-            `compare.space` is none.
+        ValueError: `ckpt_path` is given.
         FloatingPointError: Every trial has diverged.
     """
     count = cfg.compare.trials
-    if type(count) is not int or count < 1:
-        raise ValueError(f"compare.trials must be a whole number of at least 1, or null, got {count!r}")
     if cfg.ckpt_path is not None:
         raise ValueError(f"compare.trials={count} starts anew: leave ckpt_path out")
     best: Run | None = None
@@ -59,7 +57,7 @@ def search(cfg: DictConfig, folder: Path) -> Run:
             continue
         if run.module.trainer.world_size > 1:
             raise ValueError(f"compare.trials={count}: one process tries, choose trainer.devices=1")
-        trials.append({"values": values, "score": _score(run, cfg.compare.metric), "error": None})
+        trials.append({"values": values, "score": _score(run.result, cfg.compare.metric), "error": None})
         interrupted = run.result["status"] == INTERRUPTED
         if best is None or interrupted or _rank(trials[number]) > _rank(trials[chosen]):
             best, chosen = run, number
@@ -68,8 +66,9 @@ def search(cfg: DictConfig, folder: Path) -> Run:
             break
     if best is None:
         raise FloatingPointError(f"every trial has diverged, the first with: {trials[0]['error']}")
-    say(f"chosen: trial {chosen + 1}, {shown(trials[chosen]['values'])}")
-    result = {**best.result, "trials": trials, "chosen_trial": chosen}
+    by = _compared_by(best.result, cfg.compare.metric)
+    say(f"chosen: trial {chosen + 1} by {by}, {shown(trials[chosen]['values'])}")
+    result = {**best.result, "trials": trials, "chosen_trial": chosen, "chosen_by": by}
     write_json(folder / RESULT, result)
     for number in set(range(len(trials))) - {chosen}:
         shutil.rmtree(folder / TRIALS / str(number) / "checkpoints", ignore_errors=True)
@@ -84,18 +83,9 @@ def shown(values: Values) -> str:
 
 def _draw(cfg: DictConfig, number: int) -> Values:
     """Return the values of a trial; the first one is the config as it is."""
-    space = cast("Values", OmegaConf.to_container(cfg.compare.space, resolve=True))
-    space["loss"] = space["loss"].get(cfg.loss.get("name"), {})
-    return {key: _value(key, given, [cfg.seed, number]) for key, given in _ranges(space)} if number else {}
-
-
-def _ranges(space: Values, *path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the key of each value that is drawn, and between what."""
-    for key, value in space.items():
-        if isinstance(value, Mapping) and "low" not in value:
-            yield from _ranges(dict(value), *path, key)
-        else:
-            yield ".".join([*path, key]), value
+    space = cast("Values", OmegaConf.to_container(cfg.compare, resolve=True))["space"] or {}
+    space["loss"] = (space.get("loss") or {}).get(cfg.loss.get("name"))
+    return {key: _value(key, given, [cfg.seed, number]) for key, given in ranges(space)} if number else {}
 
 
 def _value(key: str, given: Any, seed: list[int]) -> Any:
@@ -103,10 +93,8 @@ def _value(key: str, given: Any, seed: list[int]) -> Any:
     generator = np.random.default_rng([*seed, zlib.crc32(key.encode())])  # the same for all losses
     if isinstance(given, list):
         return given[int(generator.integers(len(given)))]
-    low, high, in_log = given["low"], given["high"], given.get("log", False)
-    if not low < high or (in_log and low <= 0):
-        raise ValueError(f"compare.space: {key} must have low < high, and low > 0 with log, got {given}")
-    if in_log:
+    low, high = given["low"], given["high"]
+    if given.get("log"):
         return exp(generator.uniform(log(low), log(high)))
     return float(generator.uniform(low, high))
 
@@ -118,14 +106,19 @@ def _with(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return cfg
 
 
-def _score(run: Run, metric: str | None) -> float | None:
-    """Return the metric by which trials are compared, the greater the better; None if it has no value."""
-    metrics = run.result["metrics"]
-    names = (metric or FIRST_METRIC[run.result["task"]], "accuracy", "loss")
-    name = next((name for name in names if f"val/{name}" in metrics), None)
-    if name is None or not isfinite(value := metrics[f"val/{name}"]):
+def _compared_by(result: Mapping[str, Any], metric: str | None) -> str:
+    """Return the metric of the validation part by which trials are compared, another where it needs probabilities."""
+    names = [f"val/{name}" for name in (metric or FIRST_METRIC[result["task"]], "accuracy", "loss")]
+    return next((name for name in names if name in result["metrics"]), names[0])
+
+
+def _score(result: Mapping[str, Any], metric: str | None) -> float | None:
+    """Return what trials are compared by, the greater the better; None if it has no value."""
+    by = _compared_by(result, metric)
+    value = result["metrics"].get(by, nan)
+    if not isfinite(value):
         return None
-    return float(value if run.result["better"][name] == "max" else -value)
+    return float(value if result["better"][by.removeprefix("val/")] == "max" else -value)
 
 
 def _rank(trial: Mapping[str, Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning_losses._validation import check_types, choice
+from lightning_losses._validation import block, check_types, choice
 from lightning_losses.app.data.arrays import npz
 from lightning_losses.app.data.base import Dataset, Part, Task
 from lightning_losses.app.data.digits import digits
@@ -54,12 +54,17 @@ def build_data(mapping: Mapping[str, Any], task: Task | None = None) -> InMemory
     """
     arguments = dict(mapping)
     load = KINDS[choice("data.name", arguments.pop("name"), KINDS)]
-    check_types("data", arguments, Split, InMemoryData.__init__, Columns, load)
-    split = Split(**{field: arguments.pop(key) for key, field in SPLIT.items() if key in arguments})
-    batches = {key: arguments.pop(key) for key in ("batch_size", "eval_batch_size", "sampler") if key in arguments}
-    imbalance, noise = (arguments.pop(key, {}) for key in ("imbalance", "label_noise"))
+    division = {field: arguments.pop(key) for key, field in SPLIT.items() if key in arguments}
+    batches: dict[str, Any] = {
+        key: arguments.pop(key) for key in ("batch_size", "eval_batch_size", "sampler") if key in arguments
+    }
+    imbalance, noise = (block(f"data.{key}", arguments.pop(key, None)) for key in ("imbalance", "label_noise"))
+    check_types("data", division, Split)
+    check_types("data", batches, InMemoryData.__init__)
+    check_types("data", arguments, Columns, load)
     check_types("data.imbalance", imbalance, make_imbalanced)
     check_types("data.label_noise", noise, plant_label_noise)
+    split = Split(**division)
     dataset = make_imbalanced(load(task, split, **arguments), split.seed, **imbalance)
     dataset = plant_label_noise(dataset, split.seed, **noise)
     return InMemoryData(dataset, seed=split.seed, **batches)

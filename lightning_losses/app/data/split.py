@@ -52,6 +52,8 @@ class Split:
                 "for every part"
             )
         if self.folds is None:
+            if self.fold:  # the part would be the same for each
+                raise ValueError(f"data.fold={self.fold} needs data.folds, as in data.folds=5")
             return
         if self.folds < 2:
             raise ValueError(f"data.folds must be at least 2, got {self.folds}")

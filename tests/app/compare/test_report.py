@@ -47,14 +47,53 @@ def test_a_reference_model_that_fails_is_listed_on_the_page(command, tmp_path, m
         raise MemoryError("no room")
 
     monkeypatch.setattr("lightning_losses.app.compare.references._predict", fails)
-    outcome = command("--multirun", *QUICK, "loss=bce,focal", "compare.references=[linear,treees]")
+    outcome = command("--multirun", *QUICK, "loss=bce,focal")
     page = tmp_path / "sweep" / "report.html"
     assert (outcome.status, outcome.out.splitlines()[-1]) == (1, str(page))
     assert "reference model logistic regression failed: MemoryError: no room" in outcome.out
     unfinished = page.read_text().partition("<h2>What has not finished</h2>")[2]
     assert "MemoryError: no room" in unfinished
-    assert "treees" in unfinished
     assert set(pd.read_csv(page.parent / "report.csv")["name"]) == {"bce", "focal"}
+
+
+def test_a_page_is_written_where_the_reference_models_cannot_even_begin(command, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("no folder to write to")
+
+    monkeypatch.setattr("lightning_losses.app.compare.references.fit_references", fails)
+    outcome = command("--multirun", *QUICK, "loss=bce")
+    page = tmp_path / "sweep" / "report.html"
+    assert (outcome.status, outcome.out.splitlines()[-1]) == (1, str(page))
+    assert "reference models failed: no folder to write to" in outcome.out
+    assert page.is_file()
+
+
+# refused before the first job is trained
+BAD_SETTINGS = {
+    "compare.references=linear": "compare.references must be a list, each text or null, got 'linear'",
+    "compare.references=[linear,treees]": "compare.references must be one of 'linear', 'trees', got 'treees', did you",
+    "compare.reference_limit=many": "compare.reference_limit must be a number, got 'many'",
+    "compare.metric=3": "compare.metric must be text or null, got 3",
+    "compare.baseline=[bce]": "compare.baseline must be text or null, got ['bce']",
+    "compare.trials=five": "compare.trials must be a whole number of at least 1, or null, got 'five'",
+    "compare.space.loss.gce.q.low=few": "compare.space.loss.gce.q.low must be a number, got 'few'",
+}
+
+
+@pytest.mark.parametrize("setting", BAD_SETTINGS)
+def test_a_setting_of_the_report_is_refused_before_anything_is_trained(setting, command, tmp_path):
+    outcome = command("--multirun", *QUICK, "loss=bce,focal", setting)
+    assert outcome.status == 1
+    assert BAD_SETTINGS[setting] in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "sweep" / "0").exists()
+
+
+def test_no_reference_models_by_null(command, tmp_path):
+    outcome = command("--multirun", *QUICK, "loss=bce", "compare.references=null")
+    assert outcome.status == 0, outcome.err
+    assert "reference model" not in outcome.out
+    assert (tmp_path / "sweep" / "report.html").is_file()
 
 
 def test_ctrl_c_reports_what_is_there(command, tmp_path, monkeypatch):

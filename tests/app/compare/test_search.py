@@ -29,7 +29,7 @@ def trained(monkeypatch):
             "test/average_precision": cfg.optimizer.lr,
             "val/mape": cfg.optimizer.lr,
         }
-        better = {"average_precision": "max", "mape": "min"}
+        better = {"average_precision": "max", "accuracy": "max", "mape": "min"}
         module = SimpleNamespace(trainer=SimpleNamespace(world_size=1))
         result = {"status": "finished", "task": "binary", "metrics": metrics, "better": better}
         return Run(module, pd.DataFrame(), result, folder)
@@ -91,25 +91,59 @@ def test_other_seeds_draw_others(trained, tmp_path):
     assert trained[1].optimizer.lr != trained[3].optimizer.lr
 
 
+def test_what_is_compared_by_where_the_metric_needs_probabilities_is_said(trained, tmp_path, monkeypatch, capsys):
+    train = searching.train
+
+    def without_probabilities(cfg, folder):
+        trained = train(cfg, folder)
+        trained.result["metrics"] = {"val/accuracy": 0.5, "val/loss": 1.0}
+        return trained
+
+    monkeypatch.setattr(searching, "train", without_probabilities)
+    assert run(ll.compose("compare.trials=2"), tmp_path).result["chosen_by"] == "val/accuracy"
+    assert "chosen: trial 1 by val/accuracy" in capsys.readouterr().out
+
+
 def test_a_choice_of_values(trained, tmp_path):
     run(ll.compose("loss=taylor_ce", "compare.trials=6"), tmp_path)
     assert {cfg.loss.order for cfg in trained} <= {1, 2, 3, 4, 6, 8}
     assert len({cfg.loss.order for cfg in trained}) > 2
 
 
-@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("overrides", "error"),
     [
         (["compare.trials=0"], r"compare\.trials must be a whole number of at least 1"),
-        (["compare.trials=2", "ckpt_path=some.ckpt"], "leave ckpt_path out"),
-        (["compare.trials=2", "compare.space.optimizer.lr.low=1"], r"optimizer\.lr must have low < high"),
-        (["compare.trials=2", "compare.space.optimizer.lr.low=0"], "low > 0 with log"),
+        (["ckpt_path=some.ckpt"], "leave ckpt_path out"),
+        (["compare.space.optimizer.lr.low=1"], r"^compare\.space\.optimizer\.lr must have low < high"),
+        (["compare.space.optimizer.lr.low=0"], "low > 0 with log"),
+        (["compare.space.optimizer.lr.high=inf"], "low < high"),
+        (["compare.space.optimizer.lr.low=few"], r"^compare\.space\.optimizer\.lr\.low must be a number, got 'few'"),
+        (["compare.space.optimizer.lr.log=maybe"], r"^compare\.space\.optimizer\.lr\.log must be true or false"),
+        (["~compare.space.optimizer.lr.high"], r"^compare\.space\.optimizer\.lr needs high"),
+        (["+compare.space.optimizer.lr.lowest=1"], "has no argument 'lowest'"),
+        (["compare.space.optimizer.lr=0.1"], r"lr must be a list of values, or a block of low, high, log, got 0\.1"),
+        (["compare.space.loss.taylor_ce.order=[]"], r"order must be a list of values, or a block"),
+        (["compare.space=3"], r"^compare\.space must be a block or null, got 3"),
     ],
 )
-def test_bad_values(overrides, error, tmp_path):
-    with pytest.raises(ValueError, match=error):
-        run(ll.compose(*overrides), tmp_path)
+def test_bad_values(overrides, error, trained, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=error):
+        run(ll.compose("compare.trials=2", *overrides), tmp_path)
+    assert not trained
+
+
+@pytest.mark.parametrize("key", ["compare.space", "compare.space.optimizer", "compare.space.optimizer.lr"])
+def test_what_is_null_is_not_drawn(key, trained, tmp_path):
+    run(
+        ll.compose(
+            "compare.trials=3", f"{key}=null", "compare.space.loss=null" if key != "compare.space" else "seed=0"
+        ),
+        tmp_path,
+    )
+    assert len({cfg.optimizer.lr for cfg in trained}) == 1
+    assert len({cfg.loss.gamma for cfg in trained}) == 1
+    assert len({str(cfg.regularizer) for cfg in trained}) == (1 if key == "compare.space" else 3)
 
 
 @pytest.mark.usefixtures("trained")
@@ -124,4 +158,5 @@ def test_a_search_for_real(tmp_path, monkeypatch):
     trained = run(ll.compose("compare.trials=2", *quick), tmp_path)
     chosen = trained.result["trials"][trained.result["chosen_trial"]]
     assert trained.result["metrics"]["val/average_precision"] == chosen["score"]
+    assert trained.result["chosen_by"] == "val/average_precision"
     assert trained.folder == tmp_path
