@@ -82,7 +82,7 @@ class Comparison:
         better: Whether `min` or `max` of each metric is better.
         baseline: Name of the entry to which the others are compared.
         entries: Reference models, then the rest in the order of the sweep.
-        notes: On models that are missing.
+        notes: On what is missing.
     """
 
     title: str
@@ -138,28 +138,38 @@ def compare(
     """Compare the finished jobs of a sweep, those on other data apart.
 
     Args:
-        jobs: Of the sweep, in its order.
+        jobs: Of the sweep, in its order; those that have not finished tell what it was to compare.
         references: Records of reference models.
-        metric: The one that counts; None: that of the task.
-        baseline: Name of the entry to compare to; None: the first.
+        metric: The one that counts; None, or where it was not measured: that of the task.
+        baseline: Name of the entry to compare to; None: the first. Where it has not finished: the first that has.
 
     Returns:
         A comparison for each kind of data.
 
     Raises:
-        ValueError: No job has finished, or `metric` or `baseline` is unknown.
+        ValueError: No job has finished, or there was to be no such `metric` or `baseline`.
     """
     finished = [job for job in jobs if job.status == FINISHED]
     if not finished:
         first = next((f", the first with: {job.error}" for job in jobs if job.error), "")
         raise ValueError(f"none of {len(jobs)} jobs has finished{first}")
-    keys = [key for key in _varying(finished) if key not in REPEATS]
-    of_data = [key for key in keys if _chooses_rows(key)]
+    keys = [key for key in _varying(jobs) if key not in REPEATS]
+    of_data = _choosing_data(finished, keys)
     own = [key for key in keys if key not in of_data]
+    if baseline is not None:
+        choice("compare.baseline", baseline, list(_by_name(jobs, own)))
     groups: dict[str, list[Job]] = {}
-    for job in finished:
+    for job in jobs:
         groups.setdefault(_label(job, of_data, with_keys=True), []).append(job)
-    return [_compare(title, group, own, references, metric, baseline) for title, group in groups.items()]
+    comparisons = [
+        _compare(title, group, own, references, metric, baseline)
+        for title, group in groups.items()
+        if any(job.status == FINISHED for job in group)
+    ]
+    if metric is not None:
+        measured = [name for comparison in comparisons for name in comparison.metrics]
+        choice("compare.metric", metric, list(dict.fromkeys([*measured, *_configured(finished)])))
+    return comparisons
 
 
 def _compare(
@@ -170,16 +180,20 @@ def _compare(
     metric: str | None,
     baseline: str | None,
 ) -> Comparison:
-    part = "test" if all("test" in job.result["rows"] for job in jobs) else "val"
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(_label(job, keys) or str(job.result["config"]["loss"].get("name", "all")), []).append(job)
-    base = choice("compare.baseline", baseline or next(iter(groups)), groups)
+    finished = [job for job in jobs if job.status == FINISHED]
+    part = "test" if all("test" in job.result["rows"] for job in finished) else "val"
+    groups = _by_name(finished, keys)
+    wanted = baseline or next(iter(_by_name(jobs, keys)))
+    base = wanted if wanted in groups else next(iter(groups))
     losses = [_loss(name, group, part) for name, group in groups.items()]
-    models, notes = _references(jobs, references, part)
-    result = jobs[0].result
+    models, notes = _references(finished, references, part)
+    result = finished[0].result
     metrics = _metrics([*losses, *models], result["task"], metric)
-    shared = _shared(jobs, part)
+    shared = _shared(finished, part)
+    if base != wanted:
+        notes.append(f"No run of {wanted} has finished here: the differences are to {base}.")
+    if metric is not None and metric != metrics[0]:
+        notes.append(f"No run here has {shown_metric(metric)}: {shown_metric(metrics[0])} counts in its place.")
     return Comparison(
         title=title,
         task=result["task"],
@@ -188,7 +202,7 @@ def _compare(
         shared=shared,
         targets=result["targets"],
         metrics=metrics,
-        better=_better(jobs, metrics),
+        better=_better(finished, metrics),
         baseline=base,
         entries=_with_statistics([*models, *losses], base, metrics, shared),
         notes=notes,
@@ -201,9 +215,37 @@ def _varying(jobs: Sequence[Job]) -> list[str]:
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def _chooses_rows(key: str) -> bool:
+def _choosing_data(jobs: Sequence[Job], keys: Sequence[str]) -> list[str]:
+    """Return the keys of the data, and those of others, such as `experiment`, by which jobs have other data."""
+    chosen = list(keys)
+    for key in reversed(keys):  # what is given first is the likelier to choose
+        others = [other for other in chosen if other != key]
+        if not _is_of_data(key) and _sources(jobs, others) == _sources(jobs, chosen):
+            chosen = others
+    return chosen
+
+
+def _is_of_data(key: str) -> bool:
     group, _, name = key.lstrip("+").partition(".")
     return group in ("data", "task") and name not in LEARNING
+
+
+def _sources(jobs: Sequence[Job], keys: Sequence[str]) -> list[int]:
+    """Return for each job how many kinds of data there are among those that are the same in some keys."""
+    sources: dict[str, set[str]] = {}
+    for job in jobs:
+        sources.setdefault(_label(job, keys), set()).add(job.source)
+    return [len(sources[_label(job, keys)]) for job in jobs]
+
+
+def _by_name(jobs: Sequence[Job], keys: Sequence[str]) -> dict[str, list[Job]]:
+    """Return the jobs of each row; where nothing else distinguishes it, it has the name of the loss."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        loss = job.result.get("config", {}).get("loss", {"name": ""})
+        if name := _label(job, keys) or str(loss.get("name", "all")):
+            groups.setdefault(name, []).append(job)
+    return groups
 
 
 def _label(job: Job, keys: Sequence[str], *, with_keys: bool = False) -> str:
@@ -285,9 +327,13 @@ def _metrics(entries: Sequence[Entry], task: Task, wanted: str | None) -> list[s
     known = list(dict.fromkeys(metric for entry in entries for metric in entry.values))
     if not known:
         raise ValueError("no job has a metric to compare by: give metrics in the config")
-    default = FIRST_METRIC[task] if FIRST_METRIC[task] in known else known[0]
-    first = choice("compare.metric", wanted or default, known)
+    first = next((metric for metric in (wanted, FIRST_METRIC[task]) if metric in known), known[0])
     return [first, *(metric for metric in known if metric != first)]
+
+
+def _configured(jobs: Sequence[Job]) -> list[str]:
+    """Return the metrics that jobs were to have."""
+    return [name for job in jobs for name in (job.result["config"].get("metrics", {}).get(job.result["task"]) or {})]
 
 
 def _better(jobs: Sequence[Job], metrics: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -25,6 +25,7 @@ TRIALS = "trials"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 PLAN = "multirun.yaml"  # what Hydra writes before the first job starts
 REPEATS = ("seed", "data.seed", "data.fold")
+DIVIDING = ("seed", "fold")  # of the block `data`: the same rows, divided or drawn anew
 LEARNING = ("batch_size", "eval_batch_size", "sampler")  # of the block `data`, but no other rows
 NEEDED = {"config", "metrics", "peak_memory_mb", "rows", "seconds", "seed", "targets", "task"}  # of a finished job
 FINISHED, INTERRUPTED, FAILED, UNFINISHED = "finished", "interrupted", "failed", "unfinished"
@@ -70,7 +71,15 @@ class Job:
     @property
     def division(self) -> str:
         """Its task and data, and how they are divided: jobs that share it learn from the same rows."""
-        data = {key: value for key, value in self.result["config"]["data"].items() if key not in LEARNING}
+        return self._data_without(LEARNING)
+
+    @property
+    def source(self) -> str:
+        """Its task and data, however they are divided: jobs that share it belong into one table."""
+        return self._data_without((*LEARNING, *DIVIDING))
+
+    def _data_without(self, keys: Collection[str]) -> str:
+        data = {key: value for key, value in self.result["config"]["data"].items() if key not in keys}
         return json.dumps([self.result["task"], data], sort_keys=True)
 
     @property

@@ -117,20 +117,21 @@ def unfinished_table(jobs: Sequence[Job], references: Sequence[Mapping[str, Any]
 def job_table(comparisons: Sequence[Comparison]) -> Table:
     """Return the finished jobs with the metric that counts."""
     rows = []
+    metrics = {shown_metric(comparison.metric) for comparison in comparisons}
     for comparison in comparisons:
         name = f"{comparison.part}/{comparison.metric}"
+        detail = shown_metric(comparison.metric) if len(metrics) > 1 else ""
         for job in (job for entry in comparison.losses for job in entry.jobs):
             value = job.metrics.get(name)
             rows.append(
                 [
                     Cell(job.name, job.name),
-                    Cell() if value is None else Cell(f"{value:.4f}", value),
+                    Cell() if value is None else Cell(f"{value:.4f}", value, detail),
                     Cell(f"{job.result['seconds']:.1f}", job.result["seconds"]),
                     _text(job.command, _chosen(job)),
                 ]
             )
-    metric = shown_metric(comparisons[0].metric)
-    return Table("One row a job.", ["job", metric, "seconds", "command"], rows)
+    return Table("One row a job.", ["job", " / ".join(sorted(metrics)), "seconds", "command"], rows)
 
 
 def records(comparison: Comparison) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """How jobs are grouped, paired and tested."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats
 
 from lightning_losses.app.compare.comparison import compare, verdict
 from lightning_losses.app.compare.sweep import read_sweep
-from lightning_losses.app.compare.tables import metric_table, recall_table
+from lightning_losses.app.compare.tables import job_table, metric_table, recall_table
 from tests.app.compare.making import write_job, write_overrides, write_sweep
 
 CE = [0.60, 0.70, 0.65, 0.62]
@@ -94,6 +95,67 @@ def test_another_baseline(sweep):
         compare(sweep, [], metric="accuracy")
 
 
+@pytest.mark.parametrize("baseline", [None, "ce"], ids=["the first", "by name"])
+def test_where_the_baseline_has_not_finished_the_first_that_has_takes_its_place(baseline, tmp_path):
+    for i, (loss, average_precision) in enumerate([("ce", None), ("focal", 0.5), ("sce", 0.6)]):
+        if average_precision is None:
+            write_overrides(tmp_path / str(i), ["data=csv", f"loss={loss}"])
+        else:
+            write_job(tmp_path / str(i), ["data=csv", f"loss={loss}"], {"average_precision": average_precision})
+    (comparison,) = compare(read_sweep(tmp_path), [], baseline=baseline)
+    assert (comparison.baseline, names(comparison)) == ("focal", ["focal", "sce"])
+    assert comparison.notes == ["No run of ce has finished here: the differences are to focal."]
+    with pytest.raises(ValueError, match=r"compare\.baseline.*'cee'.*did you mean 'ce'"):
+        compare(read_sweep(tmp_path), [], baseline="cee")
+
+
+def test_a_row_has_the_name_that_was_planned_where_it_alone_has_finished(tmp_path):
+    write_overrides(tmp_path / "0", ["loss=ce"])
+    write_job(tmp_path / "1", ["loss=focal_balanced"], {"f1": 0.5})  # whose config has another name
+    (comparison,) = compare(read_sweep(tmp_path), [])
+    assert names(comparison) == ["focal_balanced"]
+
+
+def test_a_baseline_that_failed_in_one_table_leaves_the_other_as_it_is(tmp_path):
+    for i, (rate, loss) in enumerate(itertools.product((0.0, 0.4), ("focal", "ce"))):
+        overrides, data = [f"data.label_noise.rate={rate}", f"loss={loss}"], {"label_noise": {"rate": rate}}
+        write_job(tmp_path / str(i), overrides, {"average_precision": 0.5}, data=data)
+    (tmp_path / "3" / "result.json").write_text('{"status": "failed", "error": "no room"}')
+    clean, noisy = compare(read_sweep(tmp_path), [], baseline="ce")
+    assert (clean.baseline, clean.notes) == ("ce", [])
+    assert (noisy.baseline, noisy.notes) == (
+        "focal",
+        ["No run of ce has finished here: the differences are to focal."],
+    )
+
+
+def test_where_a_metric_was_not_measured_that_of_the_task_counts(tmp_path):
+    of_loss = {"ce": {"average_precision": 0.5, "auroc": 0.9}, "hinge": {"average_precision": 0.6}}
+    for i, (loss, metrics) in enumerate(of_loss.items()):
+        write_job(tmp_path / str(i), [f"data.fraction={i}", f"loss={loss}"], metrics, data={"fraction": i})
+    ce, hinge = compare(read_sweep(tmp_path), [], metric="auroc")
+    assert (ce.metric, ce.notes) == ("auroc", [])
+    assert (hinge.metric, hinge.notes) == (
+        "average_precision",
+        ["No run here has AUROC: average precision counts in its place."],
+    )
+    jobs = job_table([ce, hinge])
+    assert jobs.columns[1] == "AUROC / average precision"
+    assert [(row[1].text, row[1].detail) for row in jobs.rows] == [("0.9000", "AUROC"), ("0.6000", "average precision")]
+    with pytest.raises(ValueError, match=r"compare\.metric.*'auroq'.*did you mean 'auroc'"):
+        compare(read_sweep(tmp_path), [], metric="auroq")
+
+
+def test_a_metric_that_was_to_be_measured_is_known(tmp_path):
+    write_job(tmp_path / "0", ["loss=hinge"], {"f1": 0.5})
+    path = tmp_path / "0" / "result.json"
+    result = json.loads(path.read_text())
+    result["config"]["metrics"] = {"binary": {"auroc": {"name": "BinaryAUROC"}}}
+    path.write_text(json.dumps(result))
+    (comparison,) = compare(read_sweep(tmp_path), [], metric="auroc")
+    assert comparison.metric == "f1"
+
+
 def test_a_missing_seed_leaves_the_others_paired(tmp_path):
     write_sweep(tmp_path, {"ce": CE, "focal": FOCAL})
     (tmp_path / "1" / "result.json").unlink()
@@ -174,8 +236,9 @@ def test_without_any_outputs_the_settings_say_whether_rows_are_shared(data_seed,
 
 
 def test_jobs_on_other_rows_are_not_paired(tmp_path):
-    for i, (loss, fraction) in enumerate([("ce", 0.2), ("focal", 0.3)]):
-        write_job(tmp_path / str(i), [f"loss={loss}"], {"average_precision": 0.5}, data={"test_fraction": fraction})
+    for i, loss in enumerate(("ce", "focal")):
+        overrides = [f"loss={loss}", f"data.seed={i}"]
+        write_job(tmp_path / str(i), overrides, {"average_precision": 0.5}, data={"seed": i})
     (comparison,) = compare(read_sweep(tmp_path), [])
     assert comparison.entries[1].statistics["average_precision"].difference.n == 0
 
@@ -192,6 +255,44 @@ def test_other_data_are_compared_apart_and_how_they_are_learned_is_not(tmp_path)
     assert (clean.title, noisy.title) == ("data.label_noise.rate=0.0", "data.label_noise.rate=0.4")
     assert names(clean) == names(noisy) == ["null", "balanced"]
     assert clean.entries[1].statistics["average_precision"].difference.n == 1
+
+
+RINGS, BALANCED = {"name": "rings", "positives": 200}, {"name": "rings", "positives": 1000}
+EXPERIMENTS = {
+    "other data": ({"a": RINGS, "b": BALANCED}, ["experiment=a", "experiment=b"], [["ce", "focal"], ["ce", "focal"]]),
+    "the same data": ({"a": RINGS, "b": RINGS}, [""], [["experiment=a, loss=ce", "experiment=a, loss=focal"]]),
+    "learned in another way": (
+        {"a": {**RINGS, "batch_size": 9}, "b": {**RINGS, "batch_size": 1}},
+        [""],
+        [["experiment=a, loss=ce", "experiment=a, loss=focal"]],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EXPERIMENTS)
+def test_experiments_with_other_data_are_compared_apart(case, tmp_path):
+    data, titles, first_names = EXPERIMENTS[case]
+    jobs = itertools.product(data, ("ce", "focal"), range(2))
+    for i, (experiment, loss, seed) in enumerate(jobs):
+        overrides = [f"experiment={experiment}", f"loss={loss}", f"seed={seed}"]
+        of_seed = {**data[experiment], "seed": seed}
+        write_job(tmp_path / str(i), overrides, {"average_precision": 0.5}, seed=seed, data=of_seed)
+    comparisons = compare(read_sweep(tmp_path), [])
+    assert [comparison.title for comparison in comparisons] == titles
+    assert [names(comparison)[:2] for comparison in comparisons] == first_names
+
+
+def test_of_an_interrupted_sweep_over_experiments_the_experiment_chooses_the_data(tmp_path):
+    targets = {"a": ["no", "yes"], "b": ["inner", "outer"]}
+    for i, (experiment, loss, seed) in enumerate([("a", "ce", 0), ("b", "focal", 1)]):
+        overrides = [f"experiment={experiment}", f"loss={loss}", f"seed={seed}"]
+        data = {"name": experiment, "seed": seed}
+        write_job(tmp_path / str(i), overrides, {"f1": 0.5}, seed=seed, data=data, targets=targets[experiment])
+    comparisons = compare(read_sweep(tmp_path), [])
+    assert [(c.title, names(c), c.targets) for c in comparisons] == [
+        ("experiment=a", ["ce"], targets["a"]),
+        ("experiment=b", ["focal"], targets["b"]),
+    ]
 
 
 def test_several_things_that_vary_are_named(tmp_path):
