@@ -99,7 +99,7 @@ class _OneBlock(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, target, used, shift, odds, factor = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
             return None, again, None, None, None
         gradient = odds * (factor * grad.unsqueeze(1))
@@ -130,7 +130,7 @@ class _ManyBlocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, target, used, shift, reference, at_target, factor, odds = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
             return None, again, None, None, None
         factor = factor * grad.unsqueeze(1)
@@ -266,7 +266,7 @@ class _RowExpectation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         logits, coefficient, used, shift, peak, others = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(
                 plain.row_expectation, grad, ctx.phi, logits, coefficient, used, shift
             )

@@ -30,8 +30,9 @@ class _ByRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, *by_row = ctx.saved_tensors
         rest = (None,) * len(by_row)
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
-            return None, *_gradient(ctx.operation, grad, logits, *by_row, create_graph=True), *rest
+        if plain.needs_formula(grad):
+            with torch.enable_grad():
+                return None, *_gradient(ctx.operation, grad, logits, *by_row, create_graph=True), *rest
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         for rows, (block, *others) in _blocks(logits.detach(), *by_row):
             with torch.enable_grad():

@@ -24,28 +24,39 @@ class _ElementLoss(torch.autograd.Function):
     def forward(
         ctx: Any, phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
     ) -> Tensor:
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        loss, slope = (torch.empty(logits.shape, dtype=dtype, device=logits.device) for _ in range(2))
-        given = [logits, share, loss, slope] if used is None else [logits, share, loss, slope, used]
-        if not (positive.dim() or negative.dim()):  # a block may begin and end anywhere
-            given = [values.reshape(-1) for values in given]
-        elif logits.dim() == 1:  # one sample whose labels have factors of their own
-            given = [values.unsqueeze(0) for values in given]
-        factors = None if _are_one(positive, negative) else (positive.to(dtype), negative.to(dtype))
-        for scores, part, *rest in _blocks(given):
-            _write(phi, factors, scores.to(dtype), part.to(dtype), *rest)
-        ctx.phi = phi
+        loss, slope = _loss_and_slope(phi, logits, share, positive, negative, used)
+        ctx.phi, ctx.is_given_away = phi, False
         ctx.save_for_backward(logits, share, positive, negative, used, slope)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
         logits, share, positive, negative, used, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+        if plain.needs_formula(grad):
             given = share, positive, negative, used
             again = plain.differentiable_gradient(plain.element_loss, grad, ctx.phi, logits, *given)
             return None, again, None, None, None, None
-        return None, (grad * slope).to(logits.dtype), None, None, None, None
+        if ctx.is_given_away:  # a second backward pass makes it again
+            _, slope = _loss_and_slope(ctx.phi, logits, share, positive, negative, used)
+        ctx.is_given_away = True
+        # of `data`: autograd would refuse a second pass what has changed
+        return None, slope.data.mul_(grad).to(logits.dtype), None, None, None, None
+
+
+def _loss_and_slope(
+    phi: Phi, logits: Tensor, share: Tensor, positive: Tensor, negative: Tensor, used: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    loss, slope = (torch.empty(logits.shape, dtype=dtype, device=logits.device) for _ in range(2))
+    given = [logits, share, loss, slope] if used is None else [logits, share, loss, slope, used]
+    if not (positive.dim() or negative.dim()):  # a block may begin and end anywhere
+        given = [values.reshape(-1) for values in given]
+    elif logits.dim() == 1:  # one sample whose labels have factors of their own
+        given = [values.unsqueeze(0) for values in given]
+    factors = None if _are_one(positive, negative) else (positive.to(dtype), negative.to(dtype))
+    for scores, part, *rest in _blocks(given):
+        _write(phi, factors, scores.to(dtype), part.to(dtype), *rest)
+    return loss, slope
 
 
 def _blocks(tensors: list[Tensor]) -> Iterator[list[Tensor]]:

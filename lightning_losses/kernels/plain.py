@@ -174,10 +174,16 @@ def element_loss(
     return loss if used is None else loss.where(used, 0)
 
 
+def needs_formula(grad: Tensor) -> bool:
+    """Return whether the gradient must come from these operations: to be differentiated again, or as one of a batch."""
+    return torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(grad)
+
+
+@torch.enable_grad()
 def differentiable_gradient(
     operation: Callable[..., Tensor], grad: Tensor, phi: Phi, logits: Tensor, *others: Tensor | None
 ) -> Tensor:
-    """Return the gradient of one of these operations by its logits, to be differentiated again.
+    """Return the gradient of one of these operations by its logits; see `needs_formula`.
 
     Args:
         operation: `target_loss`, `row_expectation` or `element_loss`.

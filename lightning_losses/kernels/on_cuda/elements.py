@@ -99,7 +99,7 @@ class _ElementLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, *rest = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(plain.element_loss, grad, ctx.phi, logits, *rest)
             return None, again, None, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)

@@ -165,7 +165,7 @@ class _TargetLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, used, shift, descent, *numbers = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(plain.target_loss, grad, ctx.phi, logits, target, used, shift)
             return None, again, None, None, None
         rows, classes = logits.shape
@@ -206,7 +206,7 @@ class _RowExpectation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, coefficient, used, shift, *numbers = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient itself will be differentiated
+        if plain.needs_formula(grad):
             again = plain.differentiable_gradient(
                 plain.row_expectation, grad, ctx.phi, logits, coefficient, used, shift
             )
