@@ -21,7 +21,7 @@ from lightning_losses.app.data.table_file import read_parquet, read_table
 from lightning_losses.app.data.target import encode_target
 from lightning_losses.app.files import write_json
 from lightning_losses.app.report import versions
-from lightning_losses.app.saved import SavedRun
+from lightning_losses.app.saved import SavedRun, checksums
 from lightning_losses.app.tables import metric_table, say
 from lightning_losses.app.training import quiet_lightning, usable_metrics
 from lightning_losses.app.words import decision_columns, probability_columns
@@ -120,8 +120,9 @@ def _labelled_rows(cfg: DictConfig, saved: SavedRun, stage: str) -> tuple[Tensor
         mean, deviation = saved.target_scale or (0.0, 1.0)
         return _features(saved, table, cfg.data.path), (values - mean) / deviation if saved.target_scale else values
     dataset = build_data(saved.config["data"], saved.task).dataset
-    if dataset.encoder != saved.encoder:
-        raise ValueError("the data have changed since the training: name the file by data=csv data.path=FILE")
+    if dataset.encoder != saved.encoder or saved.checksums not in (None, checksums(dataset)):
+        hint = "" if saved.encoder is None else ": name the file by data=csv data.path=FILE"
+        raise ValueError(f"the data have changed since the training, rows of other parts may be among them{hint}")
     if stage not in dataset.parts:
         raise ValueError(f"the run has no {stage} part (parts: {', '.join(dataset.parts)})")
     say(f"the {stage} part of data={saved.config['data']['name']}, as in the training")

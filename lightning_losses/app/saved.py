@@ -32,6 +32,7 @@ class SavedRun:
         targets: The classes, the labels or the target columns.
         encoder: What turns a table into features; None where the data were no table.
         target_scale: Mean and standard deviation of a standardised regression target.
+        checksums: Of the parts of the data; None in checkpoints of before they were kept.
     """
 
     checkpoint: Mapping[str, Any]
@@ -40,6 +41,7 @@ class SavedRun:
     targets: Sequence[str]
     encoder: Encoder | None
     target_scale: tuple[Tensor, Tensor] | None
+    checksums: Mapping[str, int] | None
 
     @classmethod
     def read(cls, path: str | None) -> SavedRun:
@@ -69,6 +71,7 @@ class SavedRun:
             run["targets"],
             None if encoder is None else Encoder.from_state(encoder),
             None if scale is None else (scale[0], scale[1]),
+            run.get("checksums"),
         )
 
     def configure(self, cfg: DictConfig) -> dict[str, Any]:
@@ -116,11 +119,17 @@ class KeepsRun(L.Callback):
             "targets": list(dataset.targets),
             "encoder": None if encoder is None else encoder.state(),
             "target_scale": None if scale is None else list(scale),
+            "checksums": checksums(dataset),
         }
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add it to what the module's mixin keeps."""
         checkpoint.setdefault(STATE_KEY, {})["run"] = self.run
+
+
+def checksums(dataset: Dataset) -> dict[str, int]:
+    """Return a number for each part by which it is known again."""
+    return {name: part.checksum() for name, part in dataset.parts.items()}
 
 
 def load_weights(module: ObjectiveModule, checkpoint: Mapping[str, Any]) -> None:

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import lightning_losses as ll
 from lightning_losses.app import evaluate, predict, run
+from lightning_losses.app.data.split import Split
+from lightning_losses.app.data.table_file import table_dataset
 
 ROWS = 150
 QUICK = ["trainer.max_epochs=3", "trainer.accelerator=cpu", "model=linear", "optimizer.lr=0.05", "logger=none"]
@@ -218,6 +221,52 @@ def test_a_file_that_has_changed_is_not_taken_for_that_of_the_training(runs, tmp
     monkeypatch.setattr("lightning_losses.app.data.table_file.read_table", lambda *_: changed)
     with pytest.raises(ValueError, match="the data have changed since the training"):
         evaluate(ll.compose("mode=test", checkpoint(trained), *QUICK), tmp_path)
+
+
+def write_images(folder, count):
+    for number in range(count):
+        for name, level in (("dark", 60), ("light", 190)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4), (level, number, 0)).save(folder / name / f"{number}.png")
+    return ["data=image_folder", f"data.root={folder}", "data.size=4"]
+
+
+def write_words(folder, count):
+    folder.mkdir(exist_ok=True)
+    words = pd.DataFrame({"word": ["hot", "cold", "cold"] * count, "y": [1, 0, 0] * count})
+    words.to_csv(folder / "words.csv", index=False)
+    return ["data=csv", f"data.path={folder / 'words.csv'}", "data.target=y"]
+
+
+# data of which no statistic is kept that would change with them
+@pytest.mark.parametrize("write", [write_images, write_words])
+def test_rows_that_were_added_since_are_not_taken_for_those_of_the_training(write, tmp_path):
+    trained = run(ll.compose(*write(tmp_path / "data", 20), *QUICK, "trainer.max_epochs=1"), tmp_path / "run")
+    reported = trained.result["metrics"]["test/loss"]
+    cfg = ll.compose("mode=test", checkpoint(trained), *QUICK)
+    assert evaluate(cfg, tmp_path)["test/loss"] == pytest.approx(reported)
+    write(tmp_path / "data", 30)
+    for cfg.mode in ("test", "validate"):
+        with pytest.raises(ValueError, match="the data have changed since the training"):
+            evaluate(cfg, tmp_path)
+    saved = torch.load(cfg.ckpt_path, weights_only=True)
+    del saved["lightning_losses"]["run"]["checksums"]  # as before they were kept
+    torch.save(saved, tmp_path / "old.ckpt")
+    evaluate(ll.compose("mode=test", f"ckpt_path={tmp_path / 'old.ckpt'}", *QUICK), tmp_path)
+
+
+def test_the_check_of_the_data_does_not_depend_on_the_number_of_threads():
+    target = np.random.default_rng(1).uniform(0, 1, 100_000)  # a mean in float32 of them depends on it
+    table = pd.DataFrame({"x": np.zeros(len(target)), "y": target})
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 8):
+            torch.set_num_threads(count)
+            parts = table_dataset(None, Split(), table, target="y").parts
+            found.append([part.checksum() for part in parts.values()])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
 
 
 def test_a_class_in_a_checkpoint_is_not_imported(tmp_path):

@@ -153,7 +153,8 @@ def table_dataset(
     y = as_target(labels.task, labels.values)
     scale = None
     if labels.task == "regression" and scale_target:
-        scale = y[rows["train"]].mean(0), y[rows["train"]].std(0).clamp_min(torch.finfo(y.dtype).tiny)
+        exact = y[rows["train"]].double()  # in float32 the last digit depends on how many threads add up
+        scale = exact.mean(0).to(y), exact.std(0).to(y).clamp_min(torch.finfo(y.dtype).tiny)
         y = (y - scale[0]) / scale[1]
         shown = ", ".join(
             f"{name}: mean {mean:g}, sd {sd:g}" for name, mean, sd in zip(labels.names, *scale, strict=True)

@@ -109,8 +109,9 @@ def test_what_would_take_long_is_left_out_and_said(tmp_path):
     assert record["error"] == "200 rows x 2 columns x 1 outputs would take long: compare.reference_limit=400 fits it"
 
 
-def test_none(tmp_path):
-    fit_references(tmp_path, [job("0", "binary", *RINGS)], ll.compose("compare.references=[]"))
+@pytest.mark.parametrize("none", ["[]", "null"])
+def test_none(none, tmp_path):
+    fit_references(tmp_path, [job("0", "binary", *RINGS)], ll.compose(f"compare.references={none}"))
     assert read_references(tmp_path) == []
 
 
@@ -118,18 +119,11 @@ def missing_file(tmp_path):
     return job("0", "binary", "data=csv", f"data.path={tmp_path / 'gone.csv'}", "data.target=y")
 
 
-FAILURES = {
-    "unknown": ("[tree]", lambda _: job("0", "binary", *RINGS), "compare.references", "did you mean 'trees'"),
-    "the file is gone": ("[linear,trees]", missing_file, "data.path: there is no file", "gone.csv"),
-}
-
-
-@pytest.mark.parametrize(("references", "make", "begin", "end"), FAILURES.values(), ids=FAILURES)
-def test_what_fails_is_written_down(references, make, begin, end, tmp_path):
-    fit_references(tmp_path, [make(tmp_path)], ll.compose(f"compare.references={references}"))
+def test_what_fails_is_written_down(tmp_path):
+    fit_references(tmp_path, [missing_file(tmp_path)], ll.compose())
     records = read_references(tmp_path)
-    assert len(records) == references.count(",") + 1
+    assert len(records) == 2
     for record in records:
         assert (record["status"], record["jobs"]) == ("failed", ["0"])
-        assert record["error"].startswith(begin)
-        assert end in record["error"]
+        assert record["error"].startswith("data.path: there is no file")
+        assert "gone.csv" in record["error"]
