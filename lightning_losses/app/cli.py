@@ -76,6 +76,7 @@ def _train(cfg: DictConfig, folder: str) -> float | None:
     """Train; the monitored metric is what a Hydra sweeper optimises."""
     from lightning_losses.app import run
 
+    (Path(folder) / "result.json").unlink(missing_ok=True)  # that of an earlier run
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _train_in_sweep(cfg, Path(folder))
     trained = run(cfg, folder)

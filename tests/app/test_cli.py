@@ -1,7 +1,9 @@
-"""The command itself: its help page."""
+"""The command itself: its help page, and what it removes."""
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 
 def test_help_lists_the_groups_with_their_choices_and_three_examples(command):
@@ -25,3 +27,16 @@ slow = {"lightning", "torchmetrics", "sklearn", "pandas", "matplotlib"} & set(sy
 assert not slow, slow
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_run_that_begins_removes_the_result_of_an_earlier_one(command, tmp_path, monkeypatch):
+    def train(_, folder):
+        found.extend(path.name for path in Path(folder).glob("*.json"))
+        return SimpleNamespace(result={"status": "finished", "checkpoint": {"score": None}})
+
+    found = []
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "result.json").write_text("{}")
+    monkeypatch.setattr("lightning_losses.app.run", train)
+    assert command("hydra.run.dir=here").status == 0
+    assert found == []

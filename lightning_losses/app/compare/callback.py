@@ -18,10 +18,12 @@ class Report(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """End at once, with exit status 1, where the report could not be made as the block `compare` wants it."""
         from lightning_losses._mapping import plain
+        from lightning_losses.app.compare.references import REFERENCES
         from lightning_losses.app.compare.settings import check_settings
 
         if config.mode != "train":
             return
+        (Path(config.hydra.sweep.dir) / REFERENCES).unlink(missing_ok=True)  # that of an earlier sweep
         try:
             check_settings(plain(config.compare))
         except Exception as error:  # Hydra would make a warning of it
@@ -64,7 +66,7 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
     """
     from lightning_losses.app.compare.references import fit_references, read_references
     from lightning_losses.app.compare.report import write_report
-    from lightning_losses.app.compare.sweep import FAILED, FINISHED, NOT_STARTED, read_sweep
+    from lightning_losses.app.compare.sweep import FAILED, FINISHED, NOT_STARTED, left_out, read_sweep
     from lightning_losses.app.tables import say
 
     jobs = read_sweep(folder)
@@ -80,6 +82,8 @@ def report_sweep(folder: Path, cfg: DictConfig, *, fit: bool) -> int:
             say(f"job {job.name} {job.status}{': ' * bool(job.error)}{job.error}")
     if not_started := sum(job.status == NOT_STARTED for job in jobs):
         say(f"{not_started} of {len(jobs)} jobs were not started")
+    if others := left_out(folder, jobs):
+        say(f"left out, of an earlier sweep in this folder: {', '.join(others)}")
     failed = [record for record in read_references(folder) if record["status"] == FAILED]
     for record in failed:
         say(f"reference model {record['name']} failed: {record['error']}")

@@ -24,7 +24,7 @@ from lightning_losses.app.compare.calibration import calibration
 from lightning_losses.app.compare.comparison import Comparison, compare, shown_metric, verdict
 from lightning_losses.app.compare.figures import plot_curves, plot_differences, plot_reliability
 from lightning_losses.app.compare.references import read_references
-from lightning_losses.app.compare.sweep import FINISHED, Job, read_sweep
+from lightning_losses.app.compare.sweep import FINISHED, Job, left_out, read_sweep
 from lightning_losses.app.compare.tables import (
     PARTS,
     Table,
@@ -215,6 +215,7 @@ def _page(
     finished = sum(job.status == FINISHED for job in jobs)
     facts = [
         f"{finished} of {len(jobs)} jobs finished",
+        f"{others} of an earlier sweep left out" if (others := len(left_out(folder, jobs))) else "",
         _data(jobs),
         f"folder {folder.absolute().name}",
         f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -235,9 +236,10 @@ def _page(
 
 def _data(jobs: Sequence[Job]) -> str:
     """Return which data the jobs were trained on."""
-    data = next(job.result["config"]["data"] for job in jobs if job.status == FINISHED)
-    source = next((str(data[key]) for key in ("path", "root") if data.get(key)), "")
-    return f"data {data['name']} {Path(source).name}".strip()
+    known = [job.result["config"]["data"] for job in jobs if job.status == FINISHED]
+    files = [next((str(data[key]) for key in ("path", "root") if data.get(key)), "") for data in known]
+    names = [f"{data['name']} {Path(file).name}".strip() for data, file in zip(known, files, strict=True)]
+    return f"data {', '.join(dict.fromkeys(names))}"
 
 
 def _hash(text: str) -> str:

@@ -24,6 +24,7 @@ RESULT = "result.json"
 TRIALS = "trials"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 PLAN = "multirun.yaml"  # what Hydra writes before the first job starts
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # of all combinations
 REPEATS = ("seed", "data.seed", "data.fold")
 DIVIDING = ("seed", "fold")  # of the block `data`: the same rows, divided or drawn anew
 LEARNING = ("batch_size", "eval_batch_size", "sampler")  # of the block `data`, but no other rows
@@ -124,6 +125,7 @@ def read_sweep(folder: Path) -> list[Job]:
 
     Returns:
         The jobs, also those that have not finished; then those that the sweep was to have and that have not started.
+        What an earlier sweep has left in the same folder is left out, see `left_out`.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -132,31 +134,46 @@ def read_sweep(folder: Path) -> list[Job]:
     if not folder.is_dir():
         is_file = ", it is a file: give the folder of a sweep" if folder.exists() else ""
         raise FileNotFoundError(f"path: there is no folder {str(folder)!r}{is_file}")
-    folders = [path.parents[1] for path in sorted(folder.rglob(str(OVERRIDES)), key=_in_order)]
-    jobs = [_read_job(of_job.relative_to(folder).as_posix(), of_job) for of_job in folders]
+    jobs = [_read_job(name, of_job) for name, of_job in _job_folders(folder).items()]
     if not jobs:
         raise ValueError(f"path: {str(folder)!r} holds no job of a sweep, which would have a file {OVERRIDES}")
     if not any(job.result for job in jobs):
         raise ValueError(f"path: {str(folder)!r} holds {len(jobs)} jobs, but no {RESULT} of this command")
-    return [*jobs, *_not_started(folder, jobs)]
-
-
-def _not_started(folder: Path, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that are planned and have no folder; none where the plan is not of these jobs, or is unknown."""
-    started = [job.overrides for job in jobs]
     planned = _read_plan(folder / PLAN)
-    if any(overrides not in planned for overrides in started):
-        return []
+    own = [job for job in jobs if job.overrides in planned]
+    return [*own, *_not_started(folder, planned, own)] if own else jobs  # the plan is unknown, or not of these jobs
+
+
+def left_out(folder: Path, jobs: Sequence[Job]) -> list[str]:
+    """Return the names of the jobs that an earlier sweep has left in a folder, of which these are the jobs."""
+    own = {job.name for job in jobs if job.status != NOT_STARTED}
+    return [name for name in _job_folders(folder) if name not in own]
+
+
+def _job_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders of jobs by name, in the order in which they were started."""
+    folders = [path.parents[1] for path in sorted(folder.rglob(str(OVERRIDES)), key=_in_order)]
+    return {of_job.relative_to(folder).as_posix(): of_job for of_job in folders}
+
+
+def _not_started(folder: Path, planned: Sequence[Mapping[str, str]], jobs: Sequence[Job]) -> list[Job]:
+    started = [job.overrides for job in jobs]
     missing = ((str(i), overrides) for i, overrides in enumerate(planned) if overrides not in started)
     return [Job(name, folder / name, overrides, {"status": NOT_STARTED}) for name, overrides in missing]
 
 
 def _read_plan(path: Path) -> list[dict[str, str]]:
-    """Return the overrides of each job, all combinations of what was swept; empty if the file is missing or damaged."""
+    """Return the overrides of each job, all combinations of what was swept.
+
+    Empty if the file is missing or damaged, or if the sweeper chooses among the combinations.
+    """
     try:
-        hydra: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        swept = [f"{key}={value}" for key, value in (hydra["hydra"]["sweeper"].get("params") or {}).items()]
-        given = OverridesParser.create().parse_overrides([*swept, *hydra["hydra"]["overrides"]["task"]])
+        plan: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        sweeper, task = plan["hydra"]["sweeper"], plan["hydra"]["overrides"]["task"]
+        if sweeper["_target_"] != BASIC_SWEEPER:
+            return []
+        swept = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+        given = OverridesParser.create().parse_overrides([*swept, *task])
         values = {override.get_key_element(): _values(override) for override in given}
     except Exception:  # YAML, Hydra's grammar and what is no mapping each have errors of their own
         return []

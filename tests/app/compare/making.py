@@ -10,11 +10,18 @@ from omegaconf import OmegaConf
 from lightning_losses.app.outputs import OUTPUTS, Outputs, write_outputs
 
 CLASSES = ("bad", "good")
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def write_overrides(folder, overrides):
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(overrides, folder / ".hydra" / "overrides.yaml")
+
+
+def write_plan(folder, params, task, sweeper=BASIC):
+    """Write what Hydra does when a sweep begins."""
+    plan = {"hydra": {"sweeper": {"_target_": sweeper, "params": params}, "overrides": {"task": task}}}
+    OmegaConf.save(plan, folder / "multirun.yaml")
 
 
 def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="finished", first_row=0, **more):

@@ -4,9 +4,12 @@ import json
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+import lightning_losses as ll
 from lightning_losses.app import callbacks
-from tests.app.compare.making import write_overrides, write_sweep
+from lightning_losses.app.compare.callback import Report
+from tests.app.compare.making import write_job, write_overrides, write_plan, write_sweep
 
 QUICK = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none"]
 QUICK += ["logger=none", "hydra.sweep.dir=sweep", "compare.references=[linear]"]
@@ -183,6 +186,31 @@ def test_the_page_says_how_chance_was_judged(divides, values, said, command, tmp
     page = (tmp_path / "sweep" / "report.html").read_text()
     notes = page[page.index("<main>") : page.index("How to read the numbers")]
     assert said in notes if said else "Student" not in notes and "Nadeau" not in notes
+
+
+def test_what_an_earlier_sweep_has_left_in_the_folder_is_said_and_not_reported(command, tmp_path):
+    write_sweep(tmp_path / "sweep", {"ce": [0.5], "focal": [0.6], "gce": [0.7]})
+    write_plan(tmp_path / "sweep", {}, ["data=csv", "loss=ce,focal", "seed=0"])
+    assert "left out, of an earlier sweep in this folder: 2" in command("mode=report", "path=sweep").out
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "2 of 2 jobs finished · 1 of an earlier sweep left out" in page
+    assert "<h1>Comparison of ce, focal</h1>" in page
+
+
+def test_a_sweep_that_begins_removes_the_reference_models_of_an_earlier_one(tmp_path):
+    (tmp_path / "references.json").write_text('{"references": []}')
+    cfg = ll.compose()
+    folder = {"sweep": {"dir": str(tmp_path)}}
+    Report().on_multirun_start(OmegaConf.create({"mode": "train", "compare": cfg.compare, "hydra": folder}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_names_all_data(command, tmp_path):
+    for i, name in enumerate(("rings", "random_labels", "csv", "csv")):
+        data = {"name": name, "path": "here/new.csv" if name == "csv" else None}
+        write_job(tmp_path / "sweep" / str(i), [f"data={name}", f"seed={i}"], {"f1": 0.5}, data=data)
+    assert command("mode=report", "path=sweep").status == 0
+    assert "data rings, random_labels, csv new.csv ·" in (tmp_path / "sweep" / "report.html").read_text()
 
 
 def test_a_report_of_a_single_run_says_that_it_is_one(command, tmp_path):

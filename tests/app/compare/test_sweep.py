@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from omegaconf import OmegaConf
 
-from lightning_losses.app.compare.sweep import read_sweep
-from tests.app.compare.making import write_job, write_overrides, write_sweep
+from lightning_losses.app.compare.sweep import left_out, read_sweep
+from tests.app.compare.making import BASIC, write_job, write_overrides, write_plan, write_sweep
 
 
 def test_jobs_in_the_order_of_their_numbers(tmp_path):
@@ -63,15 +62,48 @@ PLANS = {
 def test_jobs_that_were_planned_and_have_not_started(plan, tmp_path):
     params, task, expected = PLANS[plan]
     write_sweep(tmp_path, {"ce": [0.5, 0.6]})
-    OmegaConf.save({"hydra": {"sweeper": {"params": params}, "overrides": {"task": task}}}, tmp_path / "multirun.yaml")
+    write_plan(tmp_path, params, task)
     jobs = read_sweep(tmp_path)[2:]
     found = [(job.name, *(f"{key}={value}" for key, value in job.overrides.items() if key != "data")) for job in jobs]
     assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
     assert {job.status for job in jobs} <= {"not started"}
 
 
+def test_what_an_earlier_sweep_has_left_in_the_folder_is_left_out(tmp_path):
+    write_sweep(tmp_path, {"ce": [0.5], "sce": [0.6], "gce": [0.7]})
+    write_plan(tmp_path, {}, ["data=csv", "loss=ce,sce,focal", "seed=0"])
+    jobs = read_sweep(tmp_path)
+    assert [(job.overrides["loss"], job.status) for job in jobs] == [
+        ("ce", "finished"),
+        ("sce", "finished"),
+        ("focal", "not started"),
+    ]
+    assert left_out(tmp_path, jobs) == ["2"]
+
+
+def test_a_sweeper_that_chooses_among_the_combinations_has_no_plan(tmp_path):
+    write_sweep(tmp_path, {"ce": [0.5]})
+    write_plan(
+        tmp_path,
+        {},
+        ["data=csv", "loss=ce,sce", "seed=0"],
+        sweeper="hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+    )
+    jobs = read_sweep(tmp_path)
+    assert [job.status for job in jobs] == ["finished"]
+    assert left_out(tmp_path, jobs) == []
+
+
 @pytest.mark.parametrize(
-    "content", ["", "- 1", "{", "hydra: 3", "hydra: {sweeper: {}}", "hydra: {sweeper: [], overrides: {task: [=]}}"]
+    "content",
+    [
+        "",
+        "- 1",
+        "{",
+        "hydra: 3",
+        "hydra: {sweeper: {}}",
+        f"hydra: {{sweeper: {{_target_: {BASIC}}}, overrides: {{task: [=]}}}}",
+    ],
 )
 def test_a_plan_that_is_damaged_is_as_good_as_none(content, tmp_path):
     write_sweep(tmp_path, {"ce": [0.5]})
