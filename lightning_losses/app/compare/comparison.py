@@ -289,6 +289,8 @@ def _references(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part:
     for name, group in groups.items():
         notes |= dict.fromkeys(f"{name}: {record['error']}" for record in group if record["error"])
         fitted = [record for record in group if record["status"] == FINISHED]
+        if any(job.result.get("decide") for job in jobs) and not all(record.get("decide") for record in fitted):
+            notes[f"{name}: its decisions are its own, chosen on no validation row"] = None
         if fitted:
             of_repeat = {repeats[job]: record for record in fitted for job in record["jobs"] if job in repeats}
             entries.append(

@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from torch import Tensor
 
 from lightning_losses.app.compare.recall import recall_by_class
 from lightning_losses.app.compare.sweep import FAILED, FINISHED, Job
@@ -26,7 +27,9 @@ from lightning_losses.app.errors import one_line
 from lightning_losses.app.files import write_json
 from lightning_losses.app.metrics import Metrics, build_metrics
 from lightning_losses.app.tables import say
+from lightning_losses.decide import DecisionRule
 from lightning_losses.losses import Prediction
+from lightning_losses.losses.registry import get_loss
 
 REFERENCES = "references.json"
 SKIPPED = "skipped"
@@ -71,8 +74,9 @@ KINDS = {"linear": LINEAR, "trees": TREES}
 def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
     """Fit the reference models once for each division of the data, and write `references.json`.
 
-    They train on the rows and labels that the jobs train on, images flattened, and are judged by the same metrics on
-    the same rows. What fails is written down with its error: a sweep has its page all the same.
+    They train on the rows and labels that the jobs train on, images flattened, decide by the rule of the jobs, chosen
+    on the same validation rows, and are judged by the same metrics on the same rows. What fails is written down with
+    its error: a sweep has its page all the same.
 
     Args:
         folder: Of the sweep.
@@ -91,7 +95,7 @@ def fit_references(folder: Path, jobs: Sequence[Job], cfg: DictConfig) -> None:
             name = KINDS[kind][task][0]
             say(f"reference model, {name}, data {i + 1} of {len(divisions)}")
             try:
-                record = _fit(kind, load().dataset, cfg)
+                record = _fit(kind, load().dataset, _rule(of_data), cfg)
             except Exception as error:
                 record = {"status": FAILED, "error": one_line(error)}
             records.append({"name": name, "jobs": [job.name for job in of_data], **record})
@@ -106,7 +110,13 @@ def read_references(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _fit(kind: str, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
+def _rule(jobs: Sequence[Job]) -> DecisionRule:
+    """Return by what rule jobs decide; where each has its own, none."""
+    first, *others = (DecisionRule(**job.result["config"].get("decide", {})) for job in jobs)
+    return first if all(other == first for other in others) else DecisionRule()
+
+
+def _fit(kind: str, dataset: Dataset, rule: DecisionRule, cfg: DictConfig) -> dict[str, Any]:
     """Return the metrics and the time of one model, or why there are none."""
     _, make = KINDS[kind][dataset.task]
     train = dataset.parts["train"]
@@ -126,6 +136,12 @@ def _fit(kind: str, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     judged = {name: part for name, part in dataset.parts.items() if name != "train"}
     predictions = {name: _predict(model, dataset, part) for name, part in judged.items()}
+    decider = None
+    if rule != DecisionRule():
+        loss = get_loss("ce", task=dataset.task, from_logits=False)
+        probabilities = {name: cast("Tensor", said.probabilities) for name, said in predictions.items()}
+        decider = rule.fit(loss, probabilities["val"], judged["val"].y)
+        predictions = {name: decider(loss, p) for name, p in probabilities.items()}
     return {
         "status": FINISHED,
         "error": None if converged else f"did not converge in {ITERATIONS} steps",
@@ -135,6 +151,7 @@ def _fit(kind: str, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
             name: recall_by_class(dataset.task, judged[name].y, said.decision, len(dataset.targets))
             for name, said in predictions.items()
         },
+        "decide": None if decider is None else decider.state(),
     }
 
 

@@ -142,7 +142,13 @@ def _section(comparison: Comparison, prefix: str) -> Section:
         title=comparison.title,
         verdict=verdict(comparison),
         metrics=metric_table(comparison),
-        notes=[*_about_chance(comparison), *_about_class_1(comparison), *comparison.notes],
+        notes=[
+            *_about_chance(comparison),
+            *_about_decisions(comparison),
+            *_about_choices(comparison),
+            *_about_class_1(comparison),
+            *comparison.notes,
+        ],
         figures=figures,
         recall=recall_table(comparison),
         reliability=list(_reliability(comparison, prefix)),
@@ -160,6 +166,37 @@ def _about_chance(comparison: Comparison) -> Iterator[str]:
         )
     else:
         yield "± and p are Student's: all runs are judged by the same rows, or each by rows of its own."
+
+
+def _about_decisions(comparison: Comparison) -> Iterator[str]:
+    deciding = [result["config"].get("decide", {}) for result in _results(comparison) if result.get("decide")]
+    given = [f"decide.{key}={value}" for decide in deciding for key, value in decide.items() if value]
+    if deciding:
+        yield f"How to decide was chosen on the validation part: {', '.join(dict.fromkeys(given))}."
+
+
+def _about_choices(comparison: Comparison) -> Iterator[str]:
+    results = _results(comparison)
+    kinds = {
+        "the epoch": any(map(_chooses_epoch, results)),
+        "the trial": any("trials" in result for result in results),
+        "how to decide": any(result.get("decide") for result in results),
+    }
+    chosen = [kind for kind, was_chosen in kinds.items() if was_chosen]
+    if comparison.part == "val" and chosen:
+        yield (
+            f"There is no test part: the rows that judge also chose {' and '.join(chosen)}, which flatters what was "
+            "chosen. data.test_fraction=0.2 keeps rows apart that choose nothing."
+        )
+
+
+def _chooses_epoch(result: Mapping[str, Any]) -> bool:
+    stopping = result["config"].get("callbacks", {}).get("early_stopping")
+    return bool(stopping or result.get("checkpoint", {}).get("monitor"))
+
+
+def _results(comparison: Comparison) -> list[Mapping[str, Any]]:
+    return [job.result for entry in comparison.losses for job in entry.jobs]
 
 
 def _about_class_1(comparison: Comparison) -> Iterator[str]:

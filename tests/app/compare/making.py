@@ -24,10 +24,12 @@ def write_plan(folder, params, task, sweeper=BASIC):
     OmegaConf.save(plan, folder / "multirun.yaml")
 
 
-def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="finished", first_row=0, **more):
+def write_job(
+    folder, overrides, metrics=None, *, seed=0, data=None, status="finished", first_row=0, config=None, **more
+):
     """Write what a finished job of a binary task leaves; `metrics` are those of the test part, of 40 rows."""
     write_overrides(folder, overrides)
-    config = {"data": {"name": "csv", "path": "here/table.csv", "seed": seed, **(data or {})}, "loss": {"name": "bce"}}
+    data = {"name": "csv", "path": "here/table.csv", "seed": seed, **(data or {})}
     result = {
         "status": status,
         "metrics": {f"test/{name}": value for name, value in (metrics or {}).items()},
@@ -37,7 +39,7 @@ def write_job(folder, overrides, metrics=None, *, seed=0, data=None, status="fin
         "seed": seed,
         "seconds": 1.5,
         "peak_memory_mb": {"process": 500.0, "gpu": None},
-        "config": config,
+        "config": {"data": data, "loss": {"name": "bce"}, **(config or {})},
         **more,
     }
     (folder / "result.json").write_text(json.dumps(result))

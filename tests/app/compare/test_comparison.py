@@ -1,7 +1,6 @@
 """How jobs are grouped, paired and tested."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -147,11 +146,8 @@ def test_where_a_metric_was_not_measured_that_of_the_task_counts(tmp_path):
 
 
 def test_a_metric_that_was_to_be_measured_is_known(tmp_path):
-    write_job(tmp_path / "0", ["loss=hinge"], {"f1": 0.5})
-    path = tmp_path / "0" / "result.json"
-    result = json.loads(path.read_text())
-    result["config"]["metrics"] = {"binary": {"auroc": {"name": "BinaryAUROC"}}}
-    path.write_text(json.dumps(result))
+    metrics = {"binary": {"auroc": {"name": "BinaryAUROC"}}}
+    write_job(tmp_path / "0", ["loss=hinge"], {"f1": 0.5}, config={"metrics": metrics})
     (comparison,) = compare(read_sweep(tmp_path), [], metric="auroc")
     assert comparison.metric == "f1"
 
@@ -322,6 +318,14 @@ def test_reference_models_stand_first_and_are_not_tested(sweep):
     assert math.isnan(of_trees.p)
     assert comparison.notes == ["logistic regression: too large"]
     assert "Best reference model: boosted trees, 2.2000." in verdict(comparison)
+
+
+def test_a_reference_model_that_decides_on_its_own_is_named_where_the_losses_have_chosen(tmp_path):
+    write_sweep(tmp_path, {"ce": [0.5], "focal": [0.6]}, decide={"threshold": [0.3]})
+    record = {"status": "finished", "error": None, "seconds": 2.0, "recall": {"test": None}, "metrics": {}}
+    own, chosen = {"name": "trees", "jobs": ["0"]}, {"name": "linear", "jobs": ["0"], "decide": {"threshold": [0.4]}}
+    (comparison,) = compare(read_sweep(tmp_path), [{**record, **own}, {**record, **chosen}])
+    assert comparison.notes == ["trees: its decisions are its own, chosen on no validation row"]
 
 
 def test_recall_of_each_class_is_counted_from_the_rows(sweep):

@@ -2,11 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, average_precision_score, r2_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_recall_curve,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
 
 import lightning_losses as ll
 from lightning_losses.app.compare.references import BOOSTING, fit_references, read_references
@@ -18,7 +27,7 @@ RINGS = ["data=rings", "data.positives=100", "data.negatives=300", "data.test_fr
 
 def job(name, task, *overrides):
     cfg = ll.compose(*overrides)
-    config = {"data": OmegaConf.to_container(cfg.data, resolve=True)}
+    config = {part: OmegaConf.to_container(cfg[part], resolve=True) for part in ("data", "decide")}
     result = {"status": "finished", "task": task, "seed": cfg.seed, "config": config}
     return Job(name, None, {}, result)
 
@@ -65,6 +74,45 @@ def test_each_division_is_fitted_once(tmp_path):
     records = read_references(tmp_path)
     assert [record["jobs"] for record in records] == [["0", "1", "2"], ["3"], ["4"]]
     assert {record["status"] for record in records} == {"finished"}
+
+
+def test_decisions_are_by_the_rule_of_the_jobs_chosen_on_validation_rows(tmp_path):
+    rare = [*RINGS, "data.positives=60", "data.positive_radius=6"]
+    made = [job("0", "binary", *rare, "decide.rule=f1"), job("1", "binary", *rare, "decide.rule=f1")]
+    fit_references(tmp_path, made, ll.compose("compare.references=[linear]"))
+    (record,) = read_references(tmp_path)
+    parts = dataset_of(made[0]).parts
+    (x, y), (val_x, val_y), (test_x, test_y) = ((p.x.numpy(), p.y.flatten().numpy()) for p in parts.values())
+    model = LogisticRegression(max_iter=1000).fit(x, y)
+    p = model.predict_proba(val_x)[:, 1]
+    precision, recall, thresholds = precision_recall_curve(val_y, p)
+    lowest = thresholds[np.argmax(2 * precision * recall / (precision + recall).clip(1e-12))]
+    (threshold,) = record["decide"]["threshold"]
+    assert ((p >= threshold) == (p >= lowest)).all()
+    decided = model.predict_proba(test_x)[:, 1] >= threshold
+    assert record["metrics"]["test/f1"] == pytest.approx(f1_score(test_y, decided))
+    assert record["recall"]["test"] == pytest.approx(recall_score(test_y, decided, average=None))
+    assert record["metrics"]["test/f1"] > f1_score(test_y, model.predict(test_x), zero_division=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "decide"),
+    [
+        ("multiclass", ["data=digits"], ["decide.rule=cost", f"decide.cost={(1 - np.eye(10)).tolist()}"]),
+        ("multilabel", ["data=random_labels", "data.rows=60", "data.labels=2"], ["decide.rule=f1"]),
+        ("binary", RINGS, ["decide.temperature=true"]),
+    ],
+)
+def test_rules_of_other_tasks(task, overrides, decide, tmp_path):
+    fit_references(tmp_path, [job("0", task, *overrides, *decide)], ll.compose("compare.references=[linear]"))
+    (record,) = read_references(tmp_path)
+    assert (record["status"], any(record["decide"].values())) == ("finished", True)
+
+
+def test_where_jobs_decide_by_rules_of_their_own_so_does_a_reference_model(tmp_path):
+    made = [job("0", "binary", *RINGS), job("1", "binary", *RINGS, "decide.rule=f1")]
+    fit_references(tmp_path, made, ll.compose("compare.references=[linear]"))
+    assert read_references(tmp_path)[0]["decide"] is None
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,41 @@ def test_the_page_says_how_chance_was_judged(divides, values, said, command, tmp
     assert said in notes if said else "Student" not in notes and "Nadeau" not in notes
 
 
+KEPT = {"monitor": "val/auroc"}
+CHOICES = {
+    "a test part": ({"checkpoint": KEPT}, False, []),
+    "nothing chosen": ({"checkpoint": {"monitor": None}}, True, []),
+    "the epoch": ({"checkpoint": KEPT}, True, ["the rows that judge also chose the epoch,"]),
+    "the trial": ({"trials": [{"values": {}}], "chosen_trial": 0}, True, ["also chose the trial,"]),
+    "the threshold": (
+        {"checkpoint": KEPT, "decide": {"threshold": [0.3]}},
+        True,
+        ["also chose the epoch and how to decide,", "How to decide was chosen on the validation part: decide.rule=f1."],
+    ),
+    "the threshold, with a test part": (
+        {"decide": {"threshold": [0.3]}},
+        False,
+        ["How to decide was chosen on the validation part: decide.rule=f1."],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_the_page_says_what_the_rows_that_judge_have_chosen(case, command, tmp_path):
+    more, on_val, said = CHOICES[case]
+    rows = {"train": 60, "val": 40} if on_val else {"train": 60, "val": 20, "test": 40}
+    config = {"decide": {"rule": "f1", "cost": None}}
+    write_sweep(tmp_path / "sweep", {"ce": [0.5], "focal": [0.6]}, config=config, rows=rows, **more)
+    if on_val:
+        for path in tmp_path.glob("sweep/*/result.json"):
+            path.write_text(path.read_text().replace('"test/', '"val/'))
+    assert command("mode=report", "path=sweep").status == 0
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    for sentence in said:
+        assert sentence in page
+    assert page.count("also chose") + page.count("How to decide was") == len(said)
+
+
 def test_what_an_earlier_sweep_has_left_in_the_folder_is_said_and_not_reported(command, tmp_path):
     write_sweep(tmp_path / "sweep", {"ce": [0.5], "focal": [0.6], "gce": [0.7]})
     write_plan(tmp_path / "sweep", {}, ["data=csv", "loss=ce,focal", "seed=0"])
