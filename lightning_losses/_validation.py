@@ -18,6 +18,7 @@ from typing_extensions import get_type_hints
 
 _T = TypeVar("_T")
 LISTS = (Sequence, Iterable, list)
+LAST_SEED = 2**32 - 1
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 
 
@@ -69,7 +70,13 @@ def in_interval(argument: str, value: object, low: float, high: float) -> float:
     return number
 
 
-def block(name: str, given: Any) -> Mapping[str, Any]:
+def check_seed(argument: str, value: object) -> None:
+    """Raise where numpy, torch or scikit-learn takes no such seed."""
+    if type(value) is not int or not 0 <= value <= LAST_SEED:
+        raise ValueError(f"{argument} must be a whole number in [0, {LAST_SEED}], got {value!r}")
+
+
+def as_block(name: str, given: Any) -> Mapping[str, Any]:
     """Return a block of a config, an empty one where it is None, or raise a TypeError where it is none."""
     if given is None:
         return {}
@@ -89,7 +96,7 @@ def check_types(prefix: str, given: Mapping[str, Any] | None, *owners: object) -
         owners: Functions or classes with annotations, the later ones hold.
     """
     kinds = {name: kind for owner in owners for name, kind in _kinds(owner).items()}
-    for name, value in block(prefix, given).items():
+    for name, value in as_block(prefix, given).items():
         if name in kinds and not _is_of(value, kinds[name]):
             raise TypeError(f"{prefix}.{name} must be {_in_words(kinds[name])}, got {value!r}")
 

@@ -337,7 +337,10 @@ def _cheapest(probability: Tensor, cost: Tensor) -> Tensor:
 
 def _cost_matrix(cost: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     """Return the costs as plain numbers, or raise where they are no square matrix of them."""
-    rows = tuple(tuple(map(float, row)) for row in cost)
+    try:
+        rows = tuple(tuple(map(float, row)) for row in cost)
+    except (TypeError, ValueError):
+        rows = ((),)
     if any(len(row) != len(rows) for row in rows) or not all(math.isfinite(value) for row in rows for value in row):
         raise ValueError(f"cost must be a square matrix of finite numbers, cost[true][decided], got {cost!r}")
     return rows

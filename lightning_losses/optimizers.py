@@ -168,7 +168,7 @@ def build_scheduler(
 
     Raises:
         ValueError: If the name is unknown, an argument is missing, or a value is not allowed.
-        TypeError: If the scheduler takes no such argument.
+        TypeError: If the scheduler takes no such argument, or the argument no such value.
 
     Example:
         >>> import torch
@@ -205,6 +205,7 @@ def build_scheduler(
     missing = [key for key, value in (signature | arguments).items() if value is inspect.Parameter.empty]
     if missing:
         raise ValueError(f"scheduler {name!r} needs {', '.join(missing)}")
+    check_types("scheduler", arguments, cls.__init__)
     scheduler = _warmed_up(name, cls, optimizer, arguments, warmup) if warmup else cls(optimizer, **arguments)
     return {"scheduler": scheduler, **{key: value for key, value in when.items() if value is not None}}
 

@@ -186,6 +186,8 @@ def test_the_state_is_plain_and_comes_back() -> None:
         ({"rule": "f1", "precision": 0.9}, "rule='f1' takes no precision, only rule='recall_at_precision' does"),
         ({"rule": "recall_at_precision", "precision": 1.5}, r"precision must be a number in \[0, 1\], got 1.5"),
         ({"rule": "cost", "cost": [[0, 1], [1]]}, "cost must be a square matrix"),
+        ({"rule": "cost", "cost": 3}, "cost must be a square matrix"),
+        ({"rule": "cost", "cost": [["a", "b"], ["c", "d"]]}, "cost must be a square matrix"),
         ({"rule": "cost", "cost": [[0, float("nan")], [1, 0]]}, "cost must be a square matrix of finite numbers"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 
-from lightning_losses._validation import check_types, choice, positive, unknown_arguments
+from lightning_losses._validation import as_block, check_types, choice, positive, unknown_arguments
 from lightning_losses.app.data import Task
 from lightning_losses.app.files import write_csv
 from lightning_losses.app.tables import EpochTable, say
@@ -58,26 +59,31 @@ def build_callbacks(
     stopping, checkpoint = (_resolve(key, mapping.get(key), task, logged) for key in ("early_stopping", "checkpoint"))
     monitored = (checkpoint or {}).get("monitor") or (stopping or {}).get("monitor") or _own_metric(task, logged)
     penalised = any(name.startswith("train/regularizer/") for name in logged)
-    check_types("callbacks.epoch_table", mapping["epoch_table"], History.__init__)
+    epoch_table, lr_monitor, schedules = (
+        as_block(f"callbacks.{key}", mapping.get(key)) for key in ("epoch_table", "lr_monitor", "schedules")
+    )
+    check_types("callbacks.epoch_table", epoch_table, History.__init__)
+    check_types("callbacks.lr_monitor", lr_monitor, LearningRateMonitor.__init__)
     table = EpochTable(_column(monitored), penalised)
-    callbacks: list[Callback] = [History(folder / "history.csv", table, **mapping["epoch_table"])]
+    callbacks: list[Callback] = [History(folder / "history.csv", table, **epoch_table)]
     if stopping:
         callbacks.append(StopsOnce(**stopping))
     if checkpoint:
         callbacks.extend(_checkpoints(folder / "checkpoints", checkpoint))
-    if mapping.get("lr_monitor") and has_logger:
-        check_types("callbacks.lr_monitor", mapping["lr_monitor"], LearningRateMonitor.__init__)
-        callbacks.append(LearningRateMonitor(**mapping["lr_monitor"]))
-    callbacks.extend(_schedule(name, block) for name, block in (mapping.get("schedules") or {}).items() if block)
+    if lr_monitor and has_logger:
+        callbacks.append(LearningRateMonitor(**lr_monitor))
+    callbacks.extend(_schedule(name, block) for name, block in schedules.items() if block)
     callbacks.extend(_progress_bar(mapping.get("progress_bar")))
     return callbacks
 
 
 def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: Mapping[str, str]) -> dict[str, Any] | None:
-    """Put the task's own metric in the place of `auto`."""
+    """Put the task's own metric in the place of `auto`, and a time in that of seconds."""
     if block is None:
         return None
-    block = dict(block)
+    block = {"monitor": "auto", "mode": "auto", **as_block(f"callbacks.{key}", block)}
+    if (seconds := block.get("train_time_interval")) is not None:
+        block["train_time_interval"] = timedelta(seconds=positive(f"callbacks.{key}.train_time_interval", seconds))
     check_types(f"callbacks.{key}", block, (EarlyStopping if key == "early_stopping" else ModelCheckpoint).__init__)
     own = _own_metric(task, logged)
     if block["monitor"] == "auto":
@@ -96,7 +102,7 @@ def _checkpoints(folder: Path, block: dict[str, Any]) -> Iterator[Checkpoint]:
 
     Lightning's own `save_last` rewrites last.ckpt only when the best epoch changes: a resumed run would repeat epochs.
     """
-    save_last, every_n_steps = block.pop("save_last"), block.pop("last_every_n_steps")
+    save_last, every_n_steps = block.pop("save_last", False), block.pop("last_every_n_steps", None)
     yield KeptEpoch(dirpath=folder, **block)
     if save_last and block["monitor"] is not None:
         # when all of the epoch is known, also where validation runs more or less often than once in an epoch
@@ -128,8 +134,8 @@ def _schedule(name: str, block: Mapping[str, Any]) -> Schedule:
 def _progress_bar(block: Mapping[str, Any] | None) -> list[Callback]:
     if block is None:
         return []
-    arguments = dict(block)
-    enabled = choice("callbacks.progress_bar.enabled", arguments.pop("enabled"), ("auto", True, False))
+    arguments = dict(as_block("callbacks.progress_bar", block))
+    enabled = choice("callbacks.progress_bar.enabled", arguments.pop("enabled", "auto"), ("auto", True, False))
     check_types("callbacks.progress_bar", arguments, RichProgressBar.__init__)
     return [RichProgressBar(**arguments)] if (sys.stdout.isatty() if enabled == "auto" else enabled) else []
 

@@ -124,7 +124,7 @@ def _report(cfg: DictConfig, _: str) -> None:
 
     if cfg.path is None:
         raise ValueError("path is not given: add path=FOLDER, that of a sweep")
-    report_sweep(Path(cfg.path), cfg, fit=False)
+    report_sweep(Path(str(cfg.path)), cfg, fit=False)
 
 
 MODES: dict[str, Callable[[DictConfig, str], float | None]] = {

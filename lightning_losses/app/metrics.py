@@ -11,34 +11,37 @@ import torchmetrics
 import torchmetrics.classification
 import torchmetrics.regression
 
-from lightning_losses._validation import choice, nearest
+from lightning_losses._validation import as_block, choice, nearest
 
 Metrics: TypeAlias = dict[str, dict[str, torchmetrics.Metric]]
 INPUTS = ("decision", "probabilities")
 LOWER = ("loss", "objective", "regularizer", "error", "mse", "mae", "deviance", "eer")  # in names: the less the better
 
 
-def build_metrics(mapping: Mapping[str, Mapping[str, Any] | None]) -> Metrics:
+def build_metrics(mapping: Mapping[str, Mapping[str, Any] | None] | None, prefix: str = "metrics") -> Metrics:
     """Build the metrics of one task.
 
     Args:
         mapping: `{key: {name: BinaryAUROC, of: probabilities, ...}}`: `name` is a class of torchmetrics or a dotted
             path to another, `of` is what of a `Prediction` it sees; the rest are its arguments. None
-            leaves a metric out.
+            leaves a metric out, or all of them.
+        prefix: Before the keys, for messages.
 
     Returns:
         `{"decision": {key: metric}, "probabilities": {key: metric}}`, as `ObjectiveModule` takes them.
 
     Raises:
         ValueError: An unknown class or `of`.
+        TypeError: What should be a block is none.
     """
     metrics: Metrics = {kind: {} for kind in INPUTS}
-    for key, spec in mapping.items():
+    for key, spec in as_block(prefix, mapping).items():
         if spec is None:
             continue
-        arguments = dict(spec)
-        kind = choice(f"metrics.{key}.of", arguments.pop("of", None), INPUTS)
-        metrics[kind][key] = _metric_class(key, arguments.pop("name", ""))(**arguments)
+        owner = f"{prefix}.{key}"
+        arguments = dict(as_block(owner, spec))
+        kind = choice(f"{owner}.of", arguments.pop("of", None), INPUTS)
+        metrics[kind][key] = _metric_class(owner, arguments.pop("name", ""))(**arguments)
     return metrics
 
 
@@ -49,7 +52,7 @@ def better(name: str, metric: torchmetrics.Metric | None = None) -> str:
     return "min" if any(part in name for part in LOWER) else "max"
 
 
-def _metric_class(key: str, name: str) -> type[torchmetrics.Metric]:
+def _metric_class(owner: str, name: str) -> type[torchmetrics.Metric]:
     module, _, attribute = name.rpartition(".")
     places: list[ModuleType] = [torchmetrics.classification, torchmetrics.regression, torchmetrics]
     if module:
@@ -59,4 +62,4 @@ def _metric_class(key: str, name: str) -> type[torchmetrics.Metric]:
         if isinstance(found, type) and issubclass(found, torchmetrics.Metric):
             return found
     known = [known for place in places for known in vars(place) if known[0].isupper()]
-    raise ValueError(f"metrics.{key}.name: torchmetrics has no {name!r}{nearest(name, known)}")
+    raise ValueError(f"{owner}.name: torchmetrics has no {name!r}{nearest(name, known)}")

@@ -17,7 +17,7 @@ from lightning_losses._files import replace
 from lightning_losses._validation import choice
 from lightning_losses.app.data import build_data
 from lightning_losses.app.data.base import as_target
-from lightning_losses.app.data.table_file import read_parquet, read_table
+from lightning_losses.app.data.table_file import column_names, read_parquet, read_table
 from lightning_losses.app.data.target import encode_target
 from lightning_losses.app.files import write_json
 from lightning_losses.app.report import versions
@@ -101,7 +101,7 @@ def _features(saved: SavedRun, table: pd.DataFrame, path: str) -> Tensor:
     trained = saved.config["data"]
     if saved.encoder is None:
         raise ValueError(f"the model was trained on data={trained['name']}, which is no table: no file can be like it")
-    no_features = {*_targets(saved), *trained["drop"], trained["group"], trained["time"]}
+    no_features = {name for key in ("target", "drop", "group", "time") for name in column_names(trained[key])}
     seen = table.drop(columns=[name for name in table.columns if name in no_features])
     for note in saved.encoder.check(seen, path):
         say(note)
@@ -131,8 +131,7 @@ def _labelled_rows(cfg: DictConfig, saved: SavedRun, stage: str) -> tuple[Tensor
 
 
 def _targets(saved: SavedRun) -> list[str]:
-    target = saved.config["data"]["target"]
-    return [target] if isinstance(target, str) else list(target)
+    return column_names(saved.config["data"]["target"])
 
 
 def _batches(cfg: DictConfig, *tensors: Tensor) -> DataLoader[Any]:

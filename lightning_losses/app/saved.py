@@ -59,7 +59,7 @@ class SavedRun:
         """
         if path is None:
             raise ValueError("ckpt_path is not given: add ckpt_path=FOLDER/checkpoints/best.ckpt")
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(str(path))
         run = checkpoint.get(STATE_KEY, {}).get("run")
         if run is None:
             raise ValueError(f"ckpt_path: {path!r} holds no run of this command: the config and the data are missing")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lightning_losses._validation import check_types, choice
+from lightning_losses._validation import as_block, check_seed, check_types, choice, unknown_arguments
 from lightning_losses.app.callbacks import History, build_callbacks
 from lightning_losses.app.data import Dataset, InMemoryData, Task, build_data
 from lightning_losses.app.memory import forget_peak, peak_memory
@@ -71,7 +72,9 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
     by_time = folder is None
     folder = Path(folder or new_folder()).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    saved = {} if cfg.ckpt_path is None else read_checkpoint(cfg.ckpt_path)
+    ckpt_path = None if cfg.ckpt_path is None else str(cfg.ckpt_path)
+    saved = {} if ckpt_path is None else read_checkpoint(ckpt_path)
+    check_seed("seed", cfg.seed)
     forget_peak()
     with quiet_lightning():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -87,7 +90,7 @@ def train(cfg: DictConfig, folder: str | Path | None = None) -> Run:
             raise ValueError("folder must be given where several processes train, which begin at different times")
         if trainer.is_global_zero:
             show_setup(data.dataset, module, build_optimizer(module, settings["optimizer"]), folder)
-        seconds = _fit(trainer, module, data, cfg.ckpt_path)
+        seconds = _fit(trainer, module, data, ckpt_path)
         history = _find(History, trainer)[0].table
         result = _result(trainer, module, data, settings, history) | {
             "seconds": round(seconds, 2),
@@ -174,7 +177,7 @@ def usable_metrics(settings: Mapping[str, Any], net: nn.Module, task: Task, exam
     loss = get_loss(settings["loss"])
     if loss.task != task:
         raise ValueError(f"loss={name} is for a {loss.task} target, these data are {task}")
-    metrics = build_metrics(settings["metrics"][task] or {})
+    metrics = build_metrics(settings["metrics"][task], f"metrics.{task}")
     if metrics["probabilities"] and loss.predict(net.eval()(example)).probabilities is None:
         say(f"metrics left out: {', '.join(metrics.pop('probabilities'))}; loss={name} has no probabilities")
     net.train()
@@ -207,8 +210,10 @@ def _build_trainer(
     return trainer
 
 
-def _decide(settings: Mapping[str, Any], dataset: Dataset) -> Decide | None:
+def _decide(settings: Mapping[str, Any] | None, dataset: Dataset) -> Decide | None:
     """Return what chooses how to decide; its errors name the arguments, the block is named here."""
+    settings = as_block("decide", settings)
+    unknown_arguments("decide", settings, list(signature(Decide).parameters))
     try:
         decide = Decide(**settings)
         if decide.rule == DecisionRule():
@@ -233,10 +238,12 @@ def _logged(module: ObjectiveModule, directions: Mapping[str, str]) -> dict[str,
 
 def _loggers(settings: Mapping[str, Any], folder: Path) -> list[Logger]:
     loggers: list[Logger] = []
-    if settings["csv"] is not None:
-        loggers.append(CSVLogger(folder, name="", version="", **settings["csv"]))
-    if settings["tensorboard"] is not None:
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", **settings["tensorboard"]))
+    kinds: dict[str, tuple[type[CSVLogger | TensorBoardLogger], str]]
+    kinds = {"csv": (CSVLogger, ""), "tensorboard": (TensorBoardLogger, "tensorboard")}
+    for key, (kind, version) in kinds.items():
+        if settings[key] is not None:
+            check_types(f"logger.{key}", settings[key], kind.__init__)
+            loggers.append(kind(folder, name="", version=version, **settings[key]))
     return loggers
 
 

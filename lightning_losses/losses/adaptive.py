@@ -63,6 +63,7 @@ class AdaptiveLogSoftmaxLoss(RowwiseLoss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        choice("head_bias", head_bias, (True, False))
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(in_features, n_classes, cutoffs, div_value, head_bias)
         self.ignore_index = ignore_index
         self._reduction = choice("reduction", reduction, REDUCTIONS)

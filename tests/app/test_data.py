@@ -133,6 +133,14 @@ def test_a_regression_target_is_standardised_by_the_training_part(write_table):
     np.testing.assert_allclose(original, np.sort(values), rtol=1e-5)
 
 
+def test_columns_may_be_named_by_numbers(write_table):
+    path = write_table(**{str(i): np.arange(40) % (i + 2) for i in range(5)})
+    named = data("csv", path=path, target=0, drop=[1], group=0, time=3, split="time", features=[1, 2, 4, 0]).dataset
+    assert (named.targets, named.features) == (["0", "1"], ["2", "4"])
+    with pytest.raises(ValueError, match=r"data\.drop: no column '7'"):
+        data("csv", path=path, target=0, drop=[7])
+
+
 def test_group_and_time_are_no_features(write_table):
     path = write_table(t=range(40), g=range(40), x=range(40), y=[0, 1] * 20)
     dataset = data("csv", path=path, target="y", split="time", time="t", group="g").dataset

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import lightning_losses as ll
+from lightning_losses.app import run
 from lightning_losses.app.errors import one_line
 
 ROWS = 40
@@ -167,7 +169,8 @@ WRONG_TYPES = {
     "data=csv data.path=a data.target=y data.strict=yes_please": f"data.strict {BOOLEAN}, got 'yes_please'",
     "data=csv data.path=a data.target=y data.scale_target=2": f"data.scale_target {BOOLEAN}, got 2",
     "data=csv data.path=a data.target=y data.max_categories=few": f"data.max_categories {NOT} or null, got 'few'",
-    "data=csv data.path=a data.target=y data.drop=id": "data.drop must be a list, each text, got 'id'",
+    "data=csv data.path=a data.target=y data.drop=id": "data.drop must be a list, each text or a whole number, "
+    "got 'id'",
     "model.hidden=64": "model.hidden must be a list, each a whole number, got 64",
     "model.dropout=some": "model.dropout must be a number, got 'some'",
     "trainer.max_epochs=many": f"trainer.max_epochs {NOT} or null, got 'many'",
@@ -178,6 +181,36 @@ WRONG_TYPES = {
     "callbacks.checkpoint.save_top_k=few": f"callbacks.checkpoint.save_top_k {NOT}, got 'few'",
     "callbacks.progress_bar.enabled=maybe": "callbacks.progress_bar.enabled must be one of 'auto', True, False",
     "callbacks.epoch_table.every_n_steps=few": f"callbacks.epoch_table.every_n_steps {NOT} or null, got 'few'",
+    "data.imbalance=3": "data.imbalance must be a block, as in {name: value}, got 3",
+    "data.label_noise.pairs=3": "data.label_noise.pairs must be text or a block or null, got 3",
+    "data.label_noise.pairs=[a,b]": "data.label_noise.pairs must be text or a block or null, got ['a', 'b']",
+    "data=image_folder data.root=. data.size=[8]": "data.size must be one number, or height and width, got [8]",
+    "data=image_folder data.root=. data.size=[8,8,8]": "data.size must be one number, or height and width",
+    "seed=x": "seed must be a whole number in [0, 4294967295], got 'x'",
+    "seed=-1": "seed must be a whole number in [0, 4294967295], got -1",
+    "data.seed=-1": "data.seed must be a whole number in [0, 4294967295], got -1",
+    "ckpt_path=3": "there is no checkpoint '3'",
+    "mode=test ckpt_path=3": "there is no checkpoint '3'",
+    "mode=report path=3": "path: there is no folder '3'",
+    "callbacks.lr_monitor=3": "callbacks.lr_monitor must be a block, as in {name: value}, got 3",
+    "callbacks.schedules=3": "callbacks.schedules must be a block, as in {name: value}, got 3",
+    "callbacks.epoch_table=3": "callbacks.epoch_table must be a block, as in {name: value}, got 3",
+    "callbacks.progress_bar=3": "callbacks.progress_bar must be a block, as in {name: value}, got 3",
+    "callbacks.early_stopping=3": "callbacks.early_stopping must be a block, as in {name: value}, got 3",
+    "callbacks.checkpoint.train_time_interval=soon": "checkpoint.train_time_interval must be a finite number > 0",
+    "metrics.binary.f1=3": "metrics.binary.f1 must be a block, as in {name: value}, got 3",
+    "metrics.binary=3": "metrics.binary must be a block, as in {name: value}, got 3",
+    "logger.csv=3": "logger.csv must be a block, as in {name: value}, got 3",
+    "logger.csv.flush_logs_every_n_steps=many": f"logger.csv.flush_logs_every_n_steps {NOT}, got 'many'",
+    "logger=tensorboard logger.tensorboard.log_graph=maybe": f"logger.tensorboard.log_graph {BOOLEAN}, got 'maybe'",
+    "optimizer.betas=0.9": "optimizer.betas must be a list of 2, each a number, got 0.9",
+    "optimizer.betas=[0.9]": "optimizer.betas must be a list of 2, each a number, got [0.9]",
+    "scheduler=one_cycle scheduler.three_phase=maybe": f"scheduler.three_phase {BOOLEAN}, got 'maybe'",
+    "scheduler=one_cycle scheduler.cycle_momentum=maybe": f"scheduler.cycle_momentum {BOOLEAN}, got 'maybe'",
+    "scheduler=exponential scheduler.gamma=fast": "scheduler.gamma must be a number, got 'fast'",
+    "scheduler=step scheduler.step_size=few": f"scheduler.step_size {NOT}, got 'few'",
+    "scheduler=cosine scheduler.eta_min=low": "scheduler.eta_min must be a number, got 'low'",
+    "scheduler=plateau scheduler.patience=long": f"scheduler.patience {NOT}, got 'long'",
     "callbacks.label_audit=yes_please": "callbacks.label_audit must be one of True, False, got 'yes_please'",
     "decide.temperature=yes_please": "decide.temperature must be one of True, False, got 'yes_please'",
     "optimizer.amsgrad=yes_please": f"optimizer.amsgrad {BOOLEAN}, got 'yes_please'",
@@ -190,6 +223,11 @@ DECIDE = {
     "decide.rule=cost": "decide.rule='cost' needs cost",
     "decide.rule=recall_at_precision decide.precision=2": "decide.precision must be a number in [0, 1], got 2",
     "decide.rule=cost decide.cost=[[0,1]]": "decide.cost must be a square matrix",
+    "decide.rule=cost decide.cost=3": "decide.cost must be a square matrix of finite numbers, cost[true][decided]",
+    "decide.rule=cost decide.cost=[1,2]": "decide.cost must be a square matrix of finite numbers",
+    "decide.rule=cost decide.cost=[[a,b],[c,d]]": "decide.cost must be a square matrix of finite numbers",
+    "+decide.foo=1": "decide has no argument 'foo' (it takes rule, cost, precision, temperature)",
+    "decide=3": "decide must be a block, as in {name: value}, got 3",
     "decide.rule=f1 data=digits loss=ce": "decide.rule='f1' chooses a threshold",
 }
 
@@ -221,6 +259,23 @@ def test_a_value_of_the_wrong_type_is_one_line(arguments, command):
     assert outcome.status == 1
     assert {**WRONG_TYPES, **DECIDE}[arguments] in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+# what is null is left out, or as it is by default
+EMPTY = [
+    ["data.imbalance=null", "data.label_noise=null", "callbacks.epoch_table=null", "callbacks.schedules=null"],
+    ["decide=null", "metrics.binary=null", "callbacks.progress_bar={}"],
+    ["callbacks.checkpoint={monitor: val/loss}", "+callbacks.early_stopping={patience: 2}"],
+    ["callbacks.checkpoint={train_time_interval: 600}"],
+    ["experiment=rings_balanced", "callbacks=none"],
+]
+
+
+@pytest.mark.parametrize("overrides", EMPTY, ids=str)
+def test_what_is_left_out_is_as_by_default(overrides, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+    few = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none"]
+    assert run(ll.compose(*few, "callbacks=none", *overrides), tmp_path).result["status"] == "finished"
 
 
 @pytest.mark.parametrize("name", CASES)

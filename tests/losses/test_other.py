@@ -115,6 +115,12 @@ def test_adaptive_log_softmax_is_torchs_and_leaves_out_ignored_rows() -> None:
         loss(x, torch.full((5,), 6))
 
 
+def test_adaptive_log_softmax_has_a_head_bias_or_none() -> None:
+    given: Any = "maybe"
+    with pytest.raises(ValueError, match="head_bias must be one of True, False, got 'maybe'"):
+        ll.AdaptiveLogSoftmaxLoss(in_features=4, n_classes=6, cutoffs=[2], head_bias=given)
+
+
 def test_adaptive_log_softmax_owns_what_it_trains_and_predicts() -> None:
     loss = ll.AdaptiveLogSoftmaxLoss(in_features=4, n_classes=6, cutoffs=[2])
     assert set(loss.state_dict()) == {f"softmax.{name}" for name in loss.softmax.state_dict()}

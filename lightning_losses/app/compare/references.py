@@ -188,4 +188,4 @@ def _metrics(dataset: Dataset, cfg: DictConfig) -> Metrics:
     cfg = cfg.copy()
     cfg.sizes.outputs = dataset.outputs
     spec = OmegaConf.to_container(cfg.metrics, resolve=True)
-    return build_metrics(cast("dict[str, Any]", spec)[dataset.task] or {})
+    return build_metrics(cast("dict[str, Any]", spec)[dataset.task], f"metrics.{dataset.task}")

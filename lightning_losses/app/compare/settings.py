@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, TypedDict
 
-from lightning_losses._validation import block, check_types, choice, unknown_arguments
+from lightning_losses._validation import as_block, check_types, choice, unknown_arguments
 from lightning_losses.app.compare.references import KINDS
 
 RANGE = ("low", "high", "log")
@@ -52,7 +52,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 def ranges(space: Mapping[str, Any] | None, *path: str) -> Iterator[tuple[str, Any]]:
     """Yield the key of each value that is drawn, and between what; null leaves a value or a block of them out."""
-    for key, value in block("compare.space", space).items():
+    for key, value in as_block("compare.space", space).items():
         if isinstance(value, Mapping) and not set(RANGE).intersection(value):
             yield from ranges(value, *path, key)
         elif value is not None:

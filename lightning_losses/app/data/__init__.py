@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning_losses._validation import block, check_types, choice
+from lightning_losses._validation import as_block, check_types, choice
 from lightning_losses.app.data.arrays import npz
 from lightning_losses.app.data.base import Dataset, Part, Task
 from lightning_losses.app.data.digits import digits
@@ -58,7 +58,7 @@ def build_data(mapping: Mapping[str, Any], task: Task | None = None) -> InMemory
     batches: dict[str, Any] = {
         key: arguments.pop(key) for key in ("batch_size", "eval_batch_size", "sampler") if key in arguments
     }
-    imbalance, noise = (block(f"data.{key}", arguments.pop(key, None)) for key in ("imbalance", "label_noise"))
+    imbalance, noise = (as_block(f"data.{key}", arguments.pop(key, None)) for key in ("imbalance", "label_noise"))
     check_types("data", division, Split)
     check_types("data", batches, InMemoryData.__init__)
     check_types("data", arguments, Columns, load)

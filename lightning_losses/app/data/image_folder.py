@@ -50,8 +50,11 @@ def image_folder(
         ValueError: A file is no image, there are no folders in the folder, or an argument is out of range.
     """
     choice("data.mode", mode, MODES)
-    height, width = (size, size) if isinstance(size, int) else size
-    shape = int(above_zero("data.size", height)), int(above_zero("data.size", width))
+    sides = [size, size] if isinstance(size, int) else size
+    if len(sides) != 2:
+        raise ValueError(f"data.size must be one number, or height and width, got {size!r}")
+    height, width = (int(above_zero("data.size", side)) for side in sides)
+    shape = height, width
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"data.root: there is no folder {str(folder.absolute())!r}")

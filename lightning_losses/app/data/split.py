@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, StratifiedKFold, train_test_split
 
-from lightning_losses._validation import choice, in_interval
+from lightning_losses._validation import check_seed, choice, in_interval
 
 Rows = npt.NDArray[np.intp]
 WAYS = ("stratified", "random", "group", "time")
@@ -44,6 +44,7 @@ class Split:
 
     def __post_init__(self) -> None:
         choice("data.split", self.how, WAYS)
+        check_seed("data.seed", self.seed)
         in_interval("data.val_fraction", self.val_fraction, 0.0, 1.0)
         in_interval("data.test_fraction", self.test_fraction, 0.0, 1.0)
         if not 0 < self.val_fraction < 1 - self.test_fraction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import torch
@@ -17,20 +17,22 @@ from lightning_losses.app.data.encoder import numbers_in
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.target import read_target
 
+Name: TypeAlias = str | int  # of a column: YAML makes a number of 0
+
 
 class Columns(TypedDict, total=False):
     """What the columns of a table mean; the defaults stand in `table_dataset`."""
 
-    target: Required[str | Sequence[str]]
+    target: Required[Name | Sequence[Name]]
     positive: str | float | bool | None
-    features: Sequence[str] | None
-    drop: Sequence[str]
+    features: Sequence[Name] | None
+    drop: Sequence[Name]
     strict: bool
     max_classes: int
     max_categories: int | None
     scale_target: bool
-    group: str | None
-    time: str | None
+    group: Name | None
+    time: Name | None
 
 
 def csv(
@@ -87,16 +89,16 @@ def table_dataset(
     split: Split,
     table: pd.DataFrame,
     *,
-    target: str | Sequence[str],
+    target: Name | Sequence[Name],
     positive: str | float | bool | None = None,
-    features: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
+    features: Sequence[Name] | None = None,
+    drop: Sequence[Name] = (),
     strict: bool = False,
     max_classes: int = 20,
     max_categories: int | None = 50,
     scale_target: bool = True,
-    group: str | None = None,
-    time: str | None = None,
+    group: Name | None = None,
+    time: Name | None = None,
 ) -> Dataset:
     """Make features and a target of the columns of a table.
 
@@ -125,27 +127,23 @@ def table_dataset(
     Raises:
         ValueError: A column is missing, the target does not fit the task, or `strict` found something to repair.
     """
-    targets = [target] if isinstance(target, str) else list(target)
-    for argument, names in {
-        "data.target": targets,
-        "data.features": features or [],
-        "data.drop": drop,
-        "data.group": [group] if group else [],
-        "data.time": [time] if time else [],
-    }.items():
-        _check_columns(argument, names, table)
+    given = {"target": target, "features": features, "drop": drop, "group": group, "time": time}
+    columns = {argument: column_names(names) for argument, names in given.items()}
+    for argument, names in columns.items():
+        _check_columns(f"data.{argument}", names, table)
+    targets, groups, times = (columns[argument] for argument in ("target", "group", "time"))
 
-    table, notes = _drop_rows_without(table, [*targets, *filter(None, (group, time))], strict)
+    table, notes = _drop_rows_without(table, [*targets, *groups, *times], strict)
     labels = read_target(table[targets], task, positive=positive, max_classes=max_classes)
     rows = split.rows(
         len(table),
         classes=labels.values if labels.task in ("binary", "multiclass") else None,
         names=labels.names,
-        groups=table[group].to_numpy() if group else None,
-        times=_times(table[time]).to_numpy() if time else None,
+        groups=table[groups[0]].to_numpy() if groups else None,
+        times=_times(table[times[0]]).to_numpy() if times else None,
     )
-    unused = {*targets, *drop, group, time}
-    used = [name for name in features or table.columns if name not in unused]
+    unused = {*targets, *columns["drop"], *groups, *times}
+    used = [name for name in columns["features"] or table.columns if name not in unused]
     if not used:
         raise ValueError(f"data.features: no column is left to predict from (columns: {', '.join(table.columns)})")
     encoder, encoded = fit_encoder(table[used], rows["train"], strict=strict, max_categories=max_categories)
@@ -169,6 +167,13 @@ def table_dataset(
         target_scale=scale,
         encoder=encoder,
     )
+
+
+def column_names(given: Name | Sequence[Name] | None) -> list[str]:
+    """Return names of columns as tables have them, as text."""
+    if given is None:
+        return []
+    return [str(name) for name in ([given] if isinstance(given, (str, int)) else given)]
 
 
 def read_table(path: str, separator: str, na_values: Sequence[str | float]) -> pd.DataFrame:
