@@ -50,7 +50,7 @@ def page(tmp_path_factory):
     write_sweep(folder, {"ce": [0.6, 0.7, 0.65], "focal": [0.9, 0.75, 0.8]})
     for i, name in enumerate((MALICIOUS, "a_long_name_without_a_break_" * 5)):
         write_job(folder / str(6 + i), ["data=csv", f"loss={name}", "seed=0"], {"average_precision": 0.1 + i / 2})
-    write_overrides(folder / "8", ["loss=mse"])
+    write_overrides(folder / "8", ["data=csv", "loss=mse", "seed=0"])
     (folder / "8" / "result.json").write_text(json.dumps({"status": "failed", "error": MALICIOUS}))
     return write_report(folder, SETTINGS)
 
