@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import read_write
 
 _SWEEP = ("--multirun", "-m")
-_OF_ALL_JOBS = ("hydra.searchpath=", "hydra.job.chdir=")  # the task's overrides do not have them
+OF_ALL_JOBS = ("hydra.searchpath=", "hydra.job.chdir=")  # the task's overrides do not have them
 _OF_A_RANK = ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE")
 
 
@@ -40,7 +40,7 @@ def relaunchable() -> Iterator[None]:
 
 def _flags(words: Sequence[str]) -> list[str]:
     """Return what is no override of a job, such as `--config-dir FOLDER`."""
-    return [word for word in words if word not in _SWEEP and (word.startswith(("-", *_OF_ALL_JOBS)) or _is_value(word))]
+    return [word for word in words if word not in _SWEEP and (word.startswith(("-", *OF_ALL_JOBS)) or _is_value(word))]
 
 
 def _is_value(word: str) -> bool:

@@ -378,7 +378,7 @@ def _command(jobs: Sequence[Job]) -> str:
     swept = {
         key: ",".join(dict.fromkeys(job.overrides[key] for job in jobs)) for key in REPEATS if key in jobs[0].overrides
     }
-    return command({**jobs[0].overrides, **swept}, sweep=True)
+    return command(jobs[0].flags, {**jobs[0].overrides, **swept}, sweep=True)
 
 
 def shown_metric(metric: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_losses.app.compare.comparison import FIRST_METRIC
@@ -29,7 +30,8 @@ def search(cfg: DictConfig, folder: Path) -> Run:
 
     Args:
         cfg: The config. `compare.trials` is how often to train, `compare.space` between what values are drawn, of its
-            part `loss` for the loss at hand alone. All losses draw the same values for what they share.
+            part `loss` for the loss at hand alone: by its choice in the group `loss` where the command runs, else, and
+            where that has none, by its name. All losses draw the same values for what they share.
         folder: Where `result.json` is left, that of the chosen trial with the list of all; each has a folder of its own
             below, and only the chosen one keeps its checkpoints.
 
@@ -84,8 +86,14 @@ def shown(values: Values) -> str:
 def _draw(cfg: DictConfig, number: int) -> Values:
     """Return the values of a trial; the first one is the config as it is."""
     space = cast("Values", OmegaConf.to_container(cfg.compare, resolve=True))["space"] or {}
-    space["loss"] = (space.get("loss") or {}).get(cfg.loss.get("name"))
+    of_losses = space.get("loss") or {}
+    space["loss"] = of_losses.get(_chosen_loss(), of_losses.get(cfg.loss.get("name")))
     return {key: _value(key, given, [cfg.seed, number]) for key, given in ranges(space)} if number else {}
+
+
+def _chosen_loss() -> str | None:
+    """Return which file of the group `loss` the command runs with: several may have one name."""
+    return HydraConfig.get().runtime.choices.get("loss") if HydraConfig.initialized() else None
 
 
 def _value(key: str, given: Any, seed: list[int]) -> Any:

@@ -19,10 +19,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from lightning_losses.app.outputs import OUTPUTS, Outputs, read_outputs
+from lightning_losses.app.relaunch import OF_ALL_JOBS
 
 RESULT = "result.json"
 TRIALS = "trials"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
+HYDRA = Path(".hydra") / "hydra.yaml"
 PLAN = "multirun.yaml"  # what Hydra writes before the first job starts
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # of all combinations
 REPEATS = ("seed", "data.seed", "data.fold")
@@ -111,10 +113,16 @@ class Job:
         except (OSError, ValueError, TypeError, BadZipFile):
             return {}
 
+    @cached_property
+    def flags(self) -> list[str]:
+        """What the command had before the overrides of jobs: where its configs lay, besides the package's own."""
+        of_job = self.folder / HYDRA  # one that has not started is like the whole sweep
+        return _read_flags(of_job if of_job.is_file() else self.folder.parent / PLAN)
+
     @property
     def command(self) -> str:
         """The command that repeats it."""
-        return command(self.overrides)
+        return command(self.flags, self.overrides)
 
 
 def read_sweep(folder: Path) -> list[Job]:
@@ -186,9 +194,9 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def command(overrides: Mapping[str, str], *, sweep: bool = False) -> str:
+def command(flags: Sequence[str], overrides: Mapping[str, str], *, sweep: bool = False) -> str:
     """Return the command line that has these overrides."""
-    words = ["lightning-losses", *(["--multirun"] if sweep else [])]
+    words = ["lightning-losses", *(["--multirun"] if sweep else []), *flags]
     return shlex.join([*words, *(f"{key}={value}" for key, value in overrides.items())])
 
 
@@ -206,6 +214,18 @@ def _read_overrides(path: Path) -> Iterator[tuple[str, str]]:
     for override in given:
         key, _, value = str(override).partition("=")
         yield key, value
+
+
+def _read_flags(path: Path) -> list[str]:
+    """Return them from Hydra's own config; none if the file is missing or damaged."""
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        sources, overrides = given["hydra"]["runtime"]["config_sources"], given["hydra"]["overrides"]["hydra"]
+        folders = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
+        of_all_jobs = [str(override) for override in overrides if str(override).startswith(OF_ALL_JOBS)]
+        return [*(word for folder in folders for word in ("--config-dir", folder)), *of_all_jobs]
+    except Exception:  # YAML and what is no mapping each have errors of their own
+        return []
 
 
 def _read_result(path: Path) -> dict[str, Any]:

@@ -3,15 +3,20 @@
 import gc
 import json
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 import lightning_losses as ll
+from lightning_losses import conf
+from lightning_losses._mapping import plain
 from lightning_losses.app import run
 from lightning_losses.app.compare import search as searching
 from lightning_losses.app.training import Run
+from lightning_losses.losses.registry import get_loss
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def trained(monkeypatch):
         better = {"average_precision": "max", "accuracy": "max", "mape": "min"}
         module = SimpleNamespace(trainer=SimpleNamespace(world_size=1))
         result = {"status": "finished", "task": "binary", "metrics": metrics, "better": better}
+        result["checkpoint"] = {"score": None}
         return Run(module, pd.DataFrame(), result, folder)
 
     monkeypatch.setattr(searching, "train", train)
@@ -83,6 +89,55 @@ def test_losses_draw_the_same_for_what_they_share_and_each_its_own(trained, tmp_
     assert len({cfg.loss.gamma for cfg in focal}) == 4
     assert len({(cfg.loss.alpha, cfg.loss.beta) for cfg in sce}) == 4
     assert 1e-6 <= sce[1].regularizer.l2.factor <= 1e-2
+
+
+def test_sums_and_variants_draw_by_their_choice_in_the_group(trained, command):
+    drawn = {"nce_rce": "terms", "ce_smoothed": "label_smoothing", "nfl": "gamma", "focal_balanced": "alpha"}
+    for loss, parameter in drawn.items():
+        trained.clear()
+        outcome = command(f"loss={loss}", "compare.trials=3")
+        assert outcome.status == 0, outcome.err
+        assert len({str(cfg.loss[parameter]) for cfg in trained}) == 3
+    assert HydraConfig.initialized() is False
+
+
+CONF = Path(conf.__file__).parent
+LOSSES = sorted({path.stem for folder in ("loss", "app/loss") for path in (CONF / folder).glob("*.yaml")})
+SHARED = {"name", "task", "weight", "pos_weight", "normalizer", "label_smoothing", "ignore_index", "from_logits"}
+SHARED |= {"z_loss", "reduction"}
+TASKS = {"bce": "binary", "focal_balanced": "binary", "ghm": "binary", "asymmetric": "multilabel"}
+NOT_DRAWN = {
+    "adaptive_log_softmax": ["in_features", "n_classes", "cutoffs", "div_value", "head_bias"],  # is a layer
+    "asymmetric": ["gamma_positive"],  # 0 in its source
+    "balanced_softmax": ["class_counts"],
+    "ce_balanced": [],
+    "cosine_similarity": ["dim"],
+    "focal": ["alpha"],
+    "forward_correction": ["transition"],
+    "hinge": ["margin"],  # as good as another scale of the outputs
+    "ldam": ["class_counts"],
+    "logit_adjusted": ["prior"],
+    "mape": ["epsilon"],
+    "quantile": ["q"],  # what is to be predicted
+    "sce": ["label_floor"],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_loss_draws_its_own_parameters_and_takes_what_it_draws(loss, monkeypatch):
+    monkeypatch.setattr(searching, "_chosen_loss", lambda: loss)
+    given = {"in_features": "2", "n_classes": "6", "cutoffs": "[2]", "transition": "[[1,0],[0,1]]"}
+    given |= {"class_counts": "[3,4]", "prior": "[0.4,0.6]", "weight": "null"}  # what the labels say
+    cfg = ll.compose(f"loss={loss}", f"task={TASKS.get(loss, 'multiclass')}")
+    needed = [f"loss.{name}={value}" for name, value in given.items() if name in cfg.loss.keys()]  # noqa: SIM118  it says no to ???
+    cfg = ll.compose(f"loss={loss}", f"task={TASKS.get(loss, 'multiclass')}", *needed)
+    names = set()
+    for number in range(1, 6):
+        values = searching._draw(cfg, number)
+        names |= {key.split(".")[1] for key in values if key.startswith("loss.")}
+        assert get_loss(plain(searching._with(cfg, values).loss))
+    own = set(cfg.loss) - SHARED - {*NOT_DRAWN.get(loss, [])}
+    assert names - {"label_smoothing"} == own
 
 
 def test_other_seeds_draw_others(trained, tmp_path):

@@ -1,6 +1,8 @@
 """What is read of a sweep, and what is no sweep."""
 
 import json
+import shlex
+import shutil
 
 import pytest
 
@@ -17,6 +19,35 @@ def test_a_command_can_be_pasted_into_a_shell(tmp_path):
     write_job(tmp_path / "0", ["data.path=my table.csv", "loss=ce", "callbacks.schedules={a: 1}"])
     (job,) = read_sweep(tmp_path)
     assert job.command == "lightning-losses 'data.path=my table.csv' loss=ce 'callbacks.schedules={a: 1}'"
+
+
+def test_a_command_has_the_folders_of_configs_that_the_sweep_had(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+    monkeypatch.setattr("lightning_losses.app.compare.callback.report_sweep", lambda *_, **__: 0)
+    for folder, rate in (("my settings", 0.25), ("others", 0.5)):
+        (tmp_path / folder / "experiment").mkdir(parents=True)
+        text = f"# @package _global_\noptimizer: {{lr: {rate}}}\n"
+        (tmp_path / folder / "experiment" / f"rate_{rate}.yaml").write_text(text)
+    found = f"hydra.searchpath=[file://{tmp_path / 'others'},pkg://lightning_losses.conf]"
+    quick = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    quick += ["callbacks=none", "logger=none", "hydra.sweep.dir=sweep"]
+    sweep = ["--multirun", "experiment=rate_0.25,rate_0.5", found, *quick]
+    assert command("--config-dir", "my settings", *sweep).status == 0
+    jobs = read_sweep(tmp_path / "sweep")
+    for job, rate in zip(jobs, (0.25, 0.5), strict=True):
+        assert job.flags == ["--config-dir", str(tmp_path / "my settings"), found]
+        name, *words = shlex.split(job.command)
+        assert name == "lightning-losses"
+        assert f"  lr: {rate}\n" in command(*words, "--cfg", "job").out
+    shutil.rmtree(tmp_path / "sweep" / "1")
+    assert read_sweep(tmp_path / "sweep")[1].command == jobs[1].command
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "{", "hydra: 3", "hydra: {runtime: {config_sources: 3}}"])
+def test_a_damaged_config_of_hydra_is_as_good_as_none(content, tmp_path):
+    write_job(tmp_path / "0", ["loss=ce"])
+    (tmp_path / "0" / ".hydra" / "hydra.yaml").write_text(content)
+    assert read_sweep(tmp_path)[0].command == "lightning-losses loss=ce"
 
 
 def test_nothing_in_an_override_is_resolved(tmp_path, monkeypatch):
