@@ -95,7 +95,7 @@ def test_sums_and_variants_draw_by_their_choice_in_the_group(trained, command):
     drawn = {"nce_rce": "terms", "ce_smoothed": "label_smoothing", "nfl": "gamma", "focal_balanced": "alpha"}
     for loss, parameter in drawn.items():
         trained.clear()
-        outcome = command(f"loss={loss}", "compare.trials=3")
+        outcome = command(f"loss={loss}", "compare.trials=3", f"hydra.run.dir={loss}")
         assert outcome.status == 0, outcome.err
         assert len({str(cfg.loss[parameter]) for cfg in trained}) == 3
     assert HydraConfig.initialized() is False
@@ -126,7 +126,7 @@ NOT_DRAWN = {
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_draws_its_own_parameters_and_takes_what_it_draws(loss, monkeypatch):
     monkeypatch.setattr(searching, "_chosen_loss", lambda: loss)
-    given = {"in_features": "2", "n_classes": "6", "cutoffs": "[2]", "transition": "[[1,0],[0,1]]"}
+    given = {"in_features": "8", "n_classes": "6", "cutoffs": "[2]", "transition": "[[1,0],[0,1]]"}
     given |= {"class_counts": "[3,4]", "prior": "[0.4,0.6]", "weight": "null"}  # what the labels say
     cfg = ll.compose(f"loss={loss}", f"task={TASKS.get(loss, 'multiclass')}")
     needed = [f"loss.{name}={value}" for name, value in given.items() if name in cfg.loss.keys()]  # noqa: SIM118  it says no to ???
