@@ -33,9 +33,9 @@ DRAWN = {"speed", "peers", "compiled"}
 NO_RATIOS = ("seconds", "copy", "memory", "error", "logits", "chosen", "module")  # how other columns end
 HEAD = """# Results
 
-Ratios of times taken in turns in one process, medians over processes, unless a heading says otherwise; below 1 is
-faster than the base, whose time is in the column "seconds". Memory is the peak of a process beyond what it held before.
-Compare within a table alone: in a process whose memory is new, page faults are much of the time, most of it where most
+Ratios of times taken in turns in one process, medians over as many processes as are named, unless a heading says
+otherwise; below 1 is faster than the base, whose time is in the column "seconds". Memory is the peak of a process beyond
+what it held before; that of the losses is what goes beyond their gradient too, as a share of the logits. Compare within a table alone: in a process whose memory is new, page faults are much of the time, most of it where most
 is allocated; in one that has held larger batches they are not. Each table names where and when it was measured. Made by
 `make bench`.
 """

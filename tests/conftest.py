@@ -1,3 +1,4 @@
+import gc
 import importlib
 import os
 from types import ModuleType
@@ -31,9 +32,19 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.filterwarnings("ignore::RuntimeWarning"))
 
 
+def pytest_collection_finish():
+    gc.freeze()  # each run collects garbage, and need not look for it among ten thousand tests
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out what takes a third of the time of a short run."""
+    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
 
 
 def _round_as_gpus_do(monkeypatch):

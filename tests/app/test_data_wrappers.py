@@ -118,8 +118,8 @@ def test_every_row_that_is_not_for_the_test_is_predicted_by_one_fold(split, writ
             assert not set(groups[parts["train"].rows]) & set(groups[parts["val"].rows])
 
 
-def test_a_resumed_run_goes_on_with_the_same_noise_and_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+@pytest.mark.usefixtures("no_figures")
+def test_a_resumed_run_goes_on_with_the_same_noise_and_draws(tmp_path):
     overrides = [
         "data=digits",
         "data.label_noise.rate=0.4",

@@ -15,13 +15,10 @@ from lightning_losses.app import evaluate, predict, run
 from lightning_losses.app.data.split import Split
 from lightning_losses.app.data.table_file import table_dataset
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 ROWS = 150
 QUICK = ["trainer.max_epochs=3", "trainer.accelerator=cpu", "model=linear", "optimizer.lr=0.05", "logger=none"]
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
 
 
 def patients():

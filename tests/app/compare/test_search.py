@@ -207,8 +207,8 @@ def test_where_all_diverge_the_first_error_is_said(tmp_path):
         run(ll.compose("compare.trials=1", "optimizer.lr=1"), tmp_path)
 
 
-def test_a_search_for_real(tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_losses.app.report.write_figure", lambda *_: None)
+@pytest.mark.usefixtures("no_figures")
+def test_a_search_for_real(tmp_path):
     quick = ["data.positives=50", "data.negatives=90", "trainer.max_epochs=1", "callbacks=none", "logger=none"]
     trained = run(ll.compose("compare.trials=2", *quick), tmp_path)
     chosen = trained.result["trials"][trained.result["chosen_trial"]]
