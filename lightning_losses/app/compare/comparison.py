@@ -52,7 +52,7 @@ class Entry:
         memory: Peak of the process in MB, for each repetition.
         recall: Of each class, by repetition.
         jobs: Those that have finished; of a reference model none.
-        command: What repeats it; None for a reference model.
+        command: What repeats it; a reference model is fitted by the sweep of the baseline.
         statistics: By metric.
     """
 
@@ -63,7 +63,7 @@ class Entry:
     memory: Sequence[float]
     recall: Mapping[str, Sequence[float]]
     jobs: Sequence[Job]
-    command: str | None
+    command: str
     statistics: Mapping[str, Statistic]
 
 
@@ -186,7 +186,7 @@ def _compare(
     wanted = baseline or next(iter(_by_name(jobs, keys)))
     base = wanted if wanted in groups else next(iter(groups))
     losses = [_loss(name, group, part) for name, group in groups.items()]
-    models, notes = _references(finished, references, part)
+    models, notes = _references(finished, references, part, _command(groups[base], sweep=True))
     result = finished[0].result
     metrics = _metrics([*losses, *models], result["task"], metric)
     shared = _shared(finished, part)
@@ -266,7 +266,7 @@ def _loss(name: str, jobs: Sequence[Job], part: str) -> Entry:
         memory=[value for value in memory if value is not None],
         recall={job.repeat: recall for job in jobs if (recall := _recall(job, part)) is not None},
         jobs=jobs,
-        command=_command(jobs),
+        command=_command(jobs, sweep=len(jobs) > 1),
         statistics={},
     )
 
@@ -278,7 +278,9 @@ def _recall(job: Job, part: str) -> list[float] | None:
     return recall_by_class(job.result["task"], outputs.target, outputs.decision, len(job.result["targets"]))
 
 
-def _references(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part: str) -> tuple[list[Entry], list[str]]:
+def _references(
+    jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part: str, made_by: str
+) -> tuple[list[Entry], list[str]]:
     """Return the reference models on the rows of these jobs, and why some are missing."""
     repeats = {job.name: job.repeat for job in jobs}
     groups: dict[str, list[Mapping[str, Any]]] = {}
@@ -306,7 +308,7 @@ def _references(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]], part:
                         if (recall := record["recall"][part]) is not None
                     },
                     jobs=[],
-                    command=None,
+                    command=made_by,
                     statistics={},
                 )
             )
@@ -371,14 +373,12 @@ def _with_statistics(entries: Sequence[Entry], baseline: str, metrics: Sequence[
     return [Entry(**{**vars(entry), "statistics": own}) for entry, own in zip(entries, statistics, strict=True)]
 
 
-def _command(jobs: Sequence[Job]) -> str:
+def _command(jobs: Sequence[Job], *, sweep: bool) -> str:
     """Return the command that repeats some jobs, which differ in their seeds alone."""
-    if len(jobs) == 1:
-        return jobs[0].command
     swept = {
         key: ",".join(dict.fromkeys(job.overrides[key] for job in jobs)) for key in REPEATS if key in jobs[0].overrides
     }
-    return command(jobs[0].flags, {**jobs[0].overrides, **swept}, sweep=True)
+    return command(jobs[0].flags, {**jobs[0].overrides, **swept}, sweep=sweep)
 
 
 def shown_metric(metric: str) -> str:

@@ -152,7 +152,7 @@ def _section(comparison: Comparison, prefix: str) -> Section:
         figures=figures,
         recall=recall_table(comparison),
         reliability=list(_reliability(comparison, prefix)),
-        commands=[(entry.name, entry.command) for entry in comparison.losses if entry.command],
+        commands=[(entry.name, entry.command) for entry in comparison.entries],
     )
 
 

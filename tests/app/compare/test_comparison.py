@@ -318,6 +318,7 @@ def test_reference_models_stand_first_and_are_not_tested(sweep):
     assert math.isnan(of_trees.p)
     assert comparison.notes == ["logistic regression: too large"]
     assert "Best reference model: boosted trees, 2.2000." in verdict(comparison)
+    assert comparison.entries[0].command == "lightning-losses --multirun data=csv loss=ce seed=0,1,2,3"
 
 
 def test_a_reference_model_that_decides_on_its_own_is_named_where_the_losses_have_chosen(tmp_path):
