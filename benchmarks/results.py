@@ -34,10 +34,11 @@ NO_RATIOS = ("seconds", "copy", "memory", "error", "logits", "chosen", "module")
 HEAD = """# Results
 
 Ratios of times taken in turns in one process, medians over as many processes as are named, unless a heading says
-otherwise; below 1 is faster than the base, whose time is in the column "seconds". Memory is the peak of a process beyond
-what it held before; that of the losses is what goes beyond their gradient too, as a share of the logits. Compare within a table alone: in a process whose memory is new, page faults are much of the time, most of it where most
-is allocated; in one that has held larger batches they are not. Each table names where and when it was measured. Made by
-`make bench`.
+otherwise; below 1 is faster than the base, whose time is in the column "seconds". Memory is the peak of a process
+beyond what it held before; that of the losses is what goes beyond their gradient too, as a share of the logits.
+Compare within a table alone: in a process whose memory is new, page faults are much of the time, most of it where
+most is allocated; in one that has held larger batches they are not. Each table names where and when it was
+measured. Made by `make bench`.
 """
 NO_GPU = "There was no GPU. Liger and cut-cross-entropy run on GPUs alone, so they were not measured either."
 
