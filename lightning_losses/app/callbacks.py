@@ -35,6 +35,12 @@ OWN_METRIC: dict[Task, str] = {
     "regression": "val/loss",
 }
 
+# those that watch a metric: Lightning's class, and what is taken besides its arguments
+KINDS: dict[str, tuple[type[EarlyStopping | ModelCheckpoint], list[str]]] = {
+    "early_stopping": (EarlyStopping, []),
+    "checkpoint": (ModelCheckpoint, ["last_every_n_steps"]),
+}
+
 
 def build_callbacks(
     mapping: Mapping[str, Any], task: Task, logged: Mapping[str, str], folder: Path, *, has_logger: bool = True
@@ -56,13 +62,14 @@ def build_callbacks(
         ValueError: A monitored name is not logged.
         TypeError: A value is of another type.
     """
-    stopping, checkpoint = (_resolve(key, mapping.get(key), task, logged) for key in ("early_stopping", "checkpoint"))
+    stopping, checkpoint = (_resolve(key, mapping.get(key), task, logged) for key in KINDS)
     monitored = (checkpoint or {}).get("monitor") or (stopping or {}).get("monitor") or _own_metric(task, logged)
     penalised = any(name.startswith("train/regularizer/") for name in logged)
     epoch_table, lr_monitor, schedules = (
         as_block(f"callbacks.{key}", mapping.get(key)) for key in ("epoch_table", "lr_monitor", "schedules")
     )
     check_types("callbacks.epoch_table", epoch_table, History.__init__)
+    unknown_arguments("callbacks.lr_monitor", lr_monitor, list(signature(LearningRateMonitor).parameters))
     check_types("callbacks.lr_monitor", lr_monitor, LearningRateMonitor.__init__)
     table = EpochTable(_column(monitored), penalised)
     callbacks: list[Callback] = [History(folder / "history.csv", table, **epoch_table)]
@@ -84,7 +91,10 @@ def _resolve(key: str, block: Mapping[str, Any] | None, task: Task, logged: Mapp
     block = {"monitor": "auto", "mode": "auto", **as_block(f"callbacks.{key}", block)}
     if (seconds := block.get("train_time_interval")) is not None:
         block["train_time_interval"] = timedelta(seconds=positive(f"callbacks.{key}.train_time_interval", seconds))
-    check_types(f"callbacks.{key}", block, (EarlyStopping if key == "early_stopping" else ModelCheckpoint).__init__)
+    kind, own_arguments = KINDS[key]
+    unknown_arguments(f"callbacks.{key}", block, [*signature(kind).parameters, *own_arguments])
+    check_types(f"callbacks.{key}", block, kind.__init__)
+    choice(f"callbacks.{key}.mode", block["mode"], ("auto", "min", "max"))
     own = _own_metric(task, logged)
     if block["monitor"] == "auto":
         block["monitor"] = own
