@@ -20,7 +20,7 @@ from lightning_losses.kernels.phi import Phi
 
 element_loss, checked_target = elements.element_loss, plain.checked_target
 
-BLOCK = 2**18  # elements that are worked on at a time: 1 MB in float32
+BLOCK = 2**19  # elements that are worked on at a time: 2 MB in float32
 KEPT = 2**23  # exponentials that are kept for the backward pass: 32 MB in float32
 AS_GIVEN = (torch.float32, torch.float64)  # what is computed with as it is
 WIDE = 64  # classes from which torch's softmax of float32 is faster than differences and their exponentials
