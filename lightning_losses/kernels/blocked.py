@@ -38,7 +38,8 @@ class _Blocks:
 
     def __init__(self, logits: Tensor, shift: Tensor | None) -> None:
         self.logits, self.shift = logits, shift
-        self.size = max(1, BLOCK // max(logits.shape[1], 1))
+        numel = BLOCK if logits.dtype in AS_GIVEN else BLOCK // 2  # whose copies are large beside the logits
+        self.size = max(1, numel // max(logits.shape[1], 1))
         self.dtype = torch.promote_types(logits.dtype, torch.float32)
 
     def __iter__(self) -> Iterator[slice]:
