@@ -16,7 +16,7 @@ from lightning_losses.kernels.phi import Phi, apply
 
 row_expectation, element_loss, checked_target = plain.row_expectation, plain.element_loss, plain.checked_target
 
-LEAST = 2**22  # elements; below, the compiled formula is faster: see benchmarks/compiled.py
+LEAST = 2**19  # elements; below, the compiled formula is faster: see benchmarks/compiled.py
 
 
 @torch.library.custom_op("lightning_losses::target_numbers", mutates_args=())
