@@ -69,6 +69,12 @@ def test_at_the_ends(phi: Phi, dtype: torch.dtype) -> None:
     torch.testing.assert_close(descent[:2], slope, rtol=2e-6, atol=1e-18)  # gamma < 1 has a smallest number of its own
 
 
+def test_numbers_that_single_precision_has_not() -> None:
+    expected = torch.tensor([1e-180, 3e-120], dtype=torch.float64)
+    value, descent = costs(Focal(2.0), torch.tensor([-1e-60], dtype=torch.float64), torch.float64)
+    torch.testing.assert_close(torch.stack([value[0], descent[0]]), expected, rtol=1e-9, atol=0)
+
+
 def test_a_subclass_that_computes_something_else_has_no_formula() -> None:
     class Same(Focal):
         """Has options of its own."""

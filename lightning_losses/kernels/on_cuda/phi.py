@@ -46,7 +46,8 @@ def reverse(surprise, p, miss, factor, _):
 @triton.jit
 def focal(surprise, p, miss, gamma, _):
     """`-(1 - p)^gamma * l`."""
-    tiny = 1.2e-38  # beside 0 the slope has a power of 0 and a quotient of zeros
+    # beside 0 the slope has a power of 0 and a quotient of zeros
+    tiny = 2.3e-308 if miss.dtype == tl.float64 else 1.2e-38
     some = tl.maximum(miss, tiny)
     power = some * some if gamma == 2 else tl.exp(gamma * tl.log(some))
     return power * surprise, power * (1 + gamma * p * (tl.maximum(surprise, tiny) / some))
