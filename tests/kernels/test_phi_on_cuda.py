@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -73,6 +74,11 @@ def test_numbers_that_single_precision_has_not() -> None:
     expected = torch.tensor([1e-180, 3e-120], dtype=torch.float64)
     value, descent = costs(Focal(2.0), torch.tensor([-1e-60], dtype=torch.float64), torch.float64)
     torch.testing.assert_close(torch.stack([value[0], descent[0]]), expected, rtol=1e-9, atol=0)
+
+
+def test_a_kernel_gets_pythons_own_numbers() -> None:
+    parameters = on_cuda.formula(Focal(np.float32(2.1)))["parameters"]
+    assert [type(number) for number in parameters] == [float] * 4
 
 
 def test_a_subclass_that_computes_something_else_has_no_formula() -> None:
