@@ -86,10 +86,7 @@ class _OneBlock(torch.autograd.Function):
         ctx: Any, phi: Phi, logits: Tensor, target: Tensor, used: Tensor | None, shift: Tensor | None
     ) -> Tensor:
         column = target.unsqueeze(1)
-        if _is_wide(logits, shift):
-            odds, _, surprise, others, total = _normalize(logits, column)
-        else:
-            odds, _, surprise, others, total = _compare(lambda: _scores(logits, shift), logits.dtype, column)
+        odds, _, surprise, others, total = _numbers(logits, shift, column)
         if not ctx.needs_input_grad[1]:
             return _value(phi, surprise, used)
         value, at_target, factor = _value_and_slope(phi, surprise, others, total, used)
@@ -146,16 +143,11 @@ class _ManyBlocks(torch.autograd.Function):
 def target_numbers(
     logits: Tensor, target: Tensor, shift: Tensor | None, kept: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the numbers of each row by `_compare` or `_normalize`; `kept` gets the exponentials of all."""
+    """Return the numbers of each row, see `_compare`; `kept` gets the exponentials of all."""
     blocks, column, parts = _Blocks(logits, shift), target.unsqueeze(1), []
-    wide = _is_wide(logits, shift)
     for rows in blocks:
         out = blocks.scratch(rows) if kept is None else kept[rows]
-        if wide:
-            numbers = _normalize(logits[rows], column[rows], out)
-        else:
-            numbers = _compare(partial(blocks.scores, rows, out), logits.dtype, column[rows], out)
-        parts.append(numbers[1:])
+        parts.append(_numbers(logits[rows], shift, column[rows], out)[1:])
     reference, surprise, others, total = _join(parts)
     return reference, surprise, others, total
 
@@ -182,6 +174,14 @@ def target_gradient(
 
 def _is_wide(logits: Tensor, shift: Tensor | None) -> bool:
     return logits.dtype == torch.float32 and shift is None and logits.shape[1] >= WIDE
+
+
+def _numbers(
+    logits: Tensor, shift: Tensor | None, index: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    if _is_wide(logits, shift):
+        return _normalize(logits, index, out)
+    return _compare(partial(_scores, logits, shift, out), logits.dtype, index, out)
 
 
 def _compare(
